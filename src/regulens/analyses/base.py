@@ -1,0 +1,166 @@
+"""What an analysis is: a frozen `AnalysisSpec` that names its question, plans its tests and answers it.
+
+Tests are planned from names alone (models, references, parameters), before any data is read. The answer is made
+from an `AnalysisInput`, which holds the values of the earlier stages and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from regulens.registry import Registry
+from regulens.rng import stream
+from regulens.types.attention import ModelCard
+from regulens.types.edges import EdgeScores, EdgeUniverse
+from regulens.types.ledger import PlannedTest
+from regulens.types.results import AnalysisOutcome, Endpoint, Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatisticsSettings:
+    """Numbers that every analysis shares; the defaults of `docs/concepts.md`.
+
+    Parameters
+    ----------
+    bootstrap, permutations
+        Draws.
+    alpha
+        Level of tests and, as 1 − alpha, of intervals.
+    seoi
+        Smallest AUROC difference of interest, over the null.
+    min_cells
+        A pair must have met in at least this many cells to be observed.
+    """
+
+    seed: int = 42
+    bootstrap: int = 2000
+    permutations: int = 1000
+    alpha: float = 0.05
+    seoi: float = 0.02
+    min_cells: int = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestRequest:
+    """What is known when tests are planned: names and settings, no data."""
+
+    __test__ = False
+
+    model: str
+    reference: str
+    protocol: Protocol = Protocol.CORRECTED
+    primary: str = "pooled"
+    direction: str = "regulator_attends"
+    settings: StatisticsSettings = StatisticsSettings()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GeneFeatures:
+    """Statistics of the universe's genes over the cells that attention was read in.
+
+    Parameters
+    ----------
+    genes
+        Symbols, the universe's order.
+    mean, variance
+        Of log1p(CP10k), float64, shape ``(gene,)``.
+    detection
+        Share of cells with a non-zero count, in [0, 1].
+    """
+
+    genes: tuple[str, ...]
+    mean: np.ndarray
+    variance: np.ndarray
+    detection: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AnalysisInput:
+    """Everything an analysis may look at for one model and one reference.
+
+    Parameters
+    ----------
+    attention
+        Scores of both directions' maps: a dict from direction value to `EdgeScores` that holds every head
+        (``L00_H00``), every layer's mean over heads (``L00_mean``) and ``pooled``, on the universe's grid.
+    baselines
+        Gene-level scores: ``product_mean``, ``product_variance``, ``product_detection``, ``source_mean`` ...,
+        ``target_mean`` ..., ``marginal_product`` (of the primary attention score), ``random``.
+    coexpression
+        ``coexpression_abs`` and ``coexpression_signed`` (Spearman over the same cells).
+    expression
+        log1p(CP10k) of the same cells, CSC, shape ``(cell, gene)``, genes in the universe's order.
+    """
+
+    request: TestRequest
+    card: ModelCard
+    universe: EdgeUniverse
+    attention: dict[str, EdgeScores]
+    baselines: EdgeScores
+    coexpression: EdgeScores
+    features: GeneFeatures
+    expression: sp.csc_matrix
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def primary(self) -> EdgeScores:
+        """The pre-specified attention score, alone."""
+        return self.attention[self.request.direction].select([self.request.primary])
+
+    def stream_name(self, use: str) -> str:
+        """Name of a random stream of this analysis, model and reference."""
+        return f"{use}/{self.request.model}/{self.request.reference}"
+
+    def rng(self, use: str) -> np.random.Generator:
+        """Generator for a named use; the same for the same plan whatever else runs."""
+        return stream(self.request.settings.seed, self.stream_name(use))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysisSpec:
+    """A registered analysis.
+
+    Parameters
+    ----------
+    version
+        Bumped on any change of meaning; part of the cache key.
+    plan
+        Names → planned tests. Pure; called before data is read.
+    run
+        `AnalysisInput` → `AnalysisOutcome`; must record every planned test.
+    parameters
+        Default parameters with their values; a plan may override these names and no others.
+    protocols
+        Protocols that the analysis knows.
+    """
+
+    name: str
+    version: int
+    title: str
+    question: str
+    endpoint: Endpoint
+    needs: tuple[str, ...]
+    plan: Callable[[TestRequest], tuple[PlannedTest, ...]]
+    run: Callable[[AnalysisInput], AnalysisOutcome]
+    reference: str
+    falsified_by: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    protocols: tuple[Protocol, ...] = (Protocol.CORRECTED,)
+
+
+#: Built-in analyses, in the order they are run and reported.
+ANALYSES: Registry[AnalysisSpec] = Registry(
+    "analysis",
+    {
+        "reference_recovery": "regulens.analyses.reference_recovery:SPEC",
+        "gene_level_baselines": "regulens.analyses.gene_level_baselines:SPEC",
+        "expression_matched": "regulens.analyses.expression_matched:SPEC",
+        "coexpression_dominance": "regulens.analyses.coexpression_dominance:SPEC",
+    },
+    group="regulens.analyses",
+)

@@ -1,0 +1,141 @@
+"""What regulens needs of a model: `AbstractAdapter`, the tokens it makes, and the tap through which attention leaves.
+
+One adapter is one file that can be read alone: layout, tokenisation, forward pass. The forward pass is ours
+(plain PyTorch on the published tensors); attention goes through `regulens.models.kernel`, so that a tap sees the
+query, key and row log-sum-exp of every layer without the attention matrix ever being formed.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from regulens.errors import AlignmentError
+from regulens.types.attention import ModelCard
+from regulens.types.cells import Cells
+from regulens.types.genes import GeneVocabulary
+
+if TYPE_CHECKING:
+    import torch
+
+#: ``fused``: exact attention through the fused kernel and its log-sum-exp; ``plain``: explicit softmax, for checks.
+Kernel = Literal["fused", "plain"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TokenBatch:
+    """Tokens of some cells, right-padded.
+
+    Parameters
+    ----------
+    tokens
+        Int64, shape ``(cell, position)``; vocabulary ids of the model.
+    values
+        Float32, same shape, or None for models without values.
+    gene
+        Int64, same shape: column of the gene in the `Cells` that were tokenised, −1 at special tokens and padding.
+        A gene occurs at most once per cell.
+    mask
+        Bool, same shape; True at real tokens (special ones included), False at padding.
+    cell
+        Int64, shape ``(cell,)``: row of each cell in the `Cells` that were tokenised.
+    """
+
+    tokens: np.ndarray
+    values: np.ndarray | None
+    gene: np.ndarray
+    mask: np.ndarray
+    cell: np.ndarray
+
+    def __post_init__(self) -> None:
+        shape = self.tokens.shape
+        if self.gene.shape != shape or self.mask.shape != shape or len(self.cell) != shape[0]:
+            message = (
+                f"Expected tokens, gene and mask of one shape (cell, position), got {shape}, {self.gene.shape}, "
+                f"{self.mask.shape}, and {len(self.cell)} cells."
+            )
+            raise AlignmentError(message)
+        if self.values is not None and self.values.shape != shape:
+            message = f"Expected values of shape {shape}, got {self.values.shape}."
+            raise AlignmentError(message)
+        if (self.gene[~self.mask] != -1).any():
+            message = "Expected no gene at padded positions, got some."
+            raise AlignmentError(message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LayerAttention:
+    """What one layer's attention was made of; enough to recompute any block ``A[q, k] = exp(q·k·scale − lse[q])``.
+
+    Parameters
+    ----------
+    layer
+        Zero-based.
+    q, k, v
+        Tensors, shape ``(cell, head, position, head_width)``.
+    lse
+        Row log-sum-exp over unmasked keys, shape ``(cell, head, position)``, float32 or better.
+    scale
+        Factor of the logits, usually ``1/sqrt(head_width)``.
+    key_mask
+        Bool, shape ``(cell, position)``, True at keys that may be attended to; None when none is masked.
+    probabilities
+        Full maps, shape ``(cell, head, query, key)``; only with ``kernel="plain"``.
+    """
+
+    layer: int
+    q: torch.Tensor
+    k: torch.Tensor
+    v: torch.Tensor
+    lse: torch.Tensor
+    scale: float
+    key_mask: torch.Tensor | None
+    probabilities: torch.Tensor | None = None
+
+
+#: Called once per layer, in order, while the forward pass runs. Must not change what it is given.
+Tap = Callable[[LayerAttention], None]
+
+
+class AbstractAdapter(ABC):
+    """A loaded model: tokenises cells, runs, and lets attention out through a tap.
+
+    Subclasses are final: they override the abstract methods and nothing else.
+    """
+
+    #: Filled by the loader; identity and dimensions.
+    card: ModelCard
+
+    @abstractmethod
+    def gene_tokens(self, genes: GeneVocabulary) -> np.ndarray:
+        """Vocabulary id of every gene, int64, shape ``(gene,)``; −1 where the model does not know the gene."""
+
+    @abstractmethod
+    def tokenize(self, cells: Cells, rows: np.ndarray, *, seed: int) -> TokenBatch:
+        """Tokens of the cells at `rows`, exactly as upstream makes them; random choices from per-cell streams.
+
+        The result for a cell depends on that cell, the model and `seed` only, not on the other rows.
+        """
+
+    @abstractmethod
+    def forward(self, batch: TokenBatch, *, tap: Tap | None = None, kernel: Kernel = "fused") -> list[torch.Tensor]:
+        """Run in evaluation mode without gradients.
+
+        Returns
+        -------
+        Hidden states after the embedding and after every layer, ``n_layers + 1`` tensors of shape
+        ``(cell, position, width)``.
+        """
+
+    @abstractmethod
+    def gene_embeddings(self) -> tuple[tuple[str, ...], np.ndarray]:
+        """Names in the model's own vocabulary (genes only) and their input embeddings, shape ``(gene, width)``."""
+
+    @property
+    @abstractmethod
+    def module(self) -> Any:
+        """The underlying ``torch.nn.Module`` (parameters, training, state dict)."""
