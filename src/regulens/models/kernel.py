@@ -1,0 +1,262 @@
+"""How is attention computed, and how does one read a block of it without ever forming the map?
+
+One row of attention is ``A[q, k] = exp(q·k·scale − lse[q])`` with ``lse[q] = log Σ_k exp(q·k·scale)`` over the keys
+that are not masked. A fused kernel needs that row log-sum-exp for itself (Dao et al. 2022, FlashAttention) and hands it
+back, so any rows or columns of the exact map cost one small matrix product afterwards.
+
+The fused entry points of torch are private. Each is therefore tried once per device against the explicit softmax
+before it is used; where it is absent, or its log-sum-exp is laid out otherwise, a chunked pass stands in.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from regulens.errors import ParameterError
+from regulens.models.base import Kernel, LayerAttention
+
+_LOG = logging.getLogger(__name__)
+
+#: Queries per step of the stand-in: bounds its memory at ``cells × heads × 256 × keys`` numbers.
+_CHUNK = 256
+#: What a fused kernel may differ by, on logits of order one, before it is not trusted. Float32 gives about 1e-6.
+_TRUST = 1e-4
+
+_Fused = Callable[
+    [torch.Tensor, torch.Tensor, torch.Tensor, "torch.Tensor | None", float], tuple[torch.Tensor, torch.Tensor]
+]
+
+
+def padding_mask(mask: np.ndarray | torch.Tensor, device: torch.device | str = "cpu") -> torch.Tensor | None:
+    """Key mask of a right-padded batch, or None when nothing is padded (no mask tensor, no cost).
+
+    Parameters
+    ----------
+    mask
+        Bool, shape ``(cell, position)``, True at real tokens.
+
+    Examples
+    --------
+    >>> padding_mask(np.array([[True, True]])) is None
+    True
+    >>> padding_mask(np.array([[True, True], [True, False]])).tolist()
+    [[True, True], [True, False]]
+    """
+    tensor = torch.as_tensor(mask, dtype=torch.bool, device=device)
+    return None if bool(tensor.all()) else tensor
+
+
+def attend(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    *,
+    key_mask: torch.Tensor | None = None,
+    scale: float | None = None,
+    kernel: Kernel = "fused",
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Bidirectional softmax attention, its row log-sum-exp and, with ``kernel="plain"``, the map itself.
+
+    Parameters
+    ----------
+    q, k, v
+        Shape ``(cell, head, position, head_width)``, one floating type.
+    key_mask
+        Bool, shape ``(cell, position)``, True at keys that may be attended to; None when none is masked. Every
+        cell needs at least one such key. Rows of padded queries are finite and mean nothing.
+    scale
+        Factor of the logits; ``1/sqrt(head_width)`` by default.
+    kernel
+        ``"fused"``: exact, without forming the map; ``"plain"``: explicit softmax, masked keys exactly zero.
+
+    Returns
+    -------
+    out
+        Shape of `q`.
+    lse
+        Row log-sum-exp over unmasked keys (natural logarithm), shape ``(cell, head, position)``.
+    probabilities
+        Shape ``(cell, head, query, key)`` with ``kernel="plain"``, otherwise None.
+
+    Raises
+    ------
+    ParameterError
+        When shapes disagree, a cell has no key, or the kernel is unknown.
+
+    Examples
+    --------
+    >>> x = torch.zeros(1, 1, 4, 2)
+    >>> out, lse, A = attend(x, x, x, kernel="plain")
+    >>> A[0, 0, 0].tolist(), round(float(lse[0, 0, 0].exp()), 6)
+    ([0.25, 0.25, 0.25, 0.25], 4.0)
+    """
+    if q.ndim != 4 or q.shape[:2] != k.shape[:2] or k.shape != v.shape or q.shape[-1] != k.shape[-1]:
+        message = (
+            "Expected q, k and v of shape (cell, head, position, head_width), got "
+            f"{tuple(q.shape)}, {tuple(k.shape)} and {tuple(v.shape)}. Split the heads before calling attend."
+        )
+        raise ParameterError(message)
+    scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
+    bias = _bias(key_mask, k)
+    if kernel == "plain":
+        logits = torch.matmul(q, k.transpose(-1, -2)) * scale
+        if bias is not None:
+            logits = logits + bias
+        lse = torch.logsumexp(logits, dim=-1)
+        weights = torch.softmax(logits, dim=-1)
+        return torch.matmul(weights, v), lse, weights
+    if kernel != "fused":
+        message = f"Expected kernel 'fused' or 'plain', got {kernel!r}."
+        raise ParameterError(message)
+    out, lse = fused_for(q.device.type)(q, k, v, bias, scale)
+    return out, lse, None
+
+
+def query_rows(layer: LayerAttention, positions: torch.Tensor) -> torch.Tensor:
+    """Rows ``A[positions, :]``: what the tokens at `positions` attend to.
+
+    Parameters
+    ----------
+    layer
+        As handed to a tap.
+    positions
+        Int64, shape ``(position_chosen,)``; the same for all cells of the batch.
+
+    Returns
+    -------
+    Shape ``(cell, head, position_chosen, key)``; masked keys exactly zero.
+    """
+    rows = softmax_block(layer.q[:, :, positions], layer.k, layer.lse[:, :, positions, None], scale=layer.scale)
+    return rows if layer.key_mask is None else rows.masked_fill_(~layer.key_mask[:, None, None, :], 0.0)
+
+
+def key_columns(layer: LayerAttention, positions: torch.Tensor) -> torch.Tensor:
+    """Columns ``A[:, positions]``, transposed: who attends to the tokens at `positions`.
+
+    Returns
+    -------
+    Shape ``(cell, head, position_chosen, query)``: the chosen token comes first, as in `query_rows`. Padded queries,
+    which mean nothing, and masked keys are exactly zero.
+    """
+    columns = softmax_block(layer.k[:, :, positions], layer.q, layer.lse[:, :, None, :], scale=layer.scale)
+    if layer.key_mask is not None:
+        columns.masked_fill_(~layer.key_mask[:, None, None, :], 0.0)
+        columns.masked_fill_(~layer.key_mask[:, None, positions, None], 0.0)
+    return columns
+
+
+def softmax_block(left: torch.Tensor, right: torch.Tensor, lse: torch.Tensor, *, scale: float) -> torch.Tensor:
+    """``exp(left·right·scale − lse)`` in one pass over fresh memory.
+
+    Parameters
+    ----------
+    left, right
+        Shape ``(..., a, head_width)`` and ``(..., b, head_width)``.
+    lse
+        Broadcasts to ``(..., a, b)``: ``(..., a, 1)`` when `left` holds queries, ``(..., 1, b)`` when `right` does.
+
+    Returns
+    -------
+    Shape ``(..., a, b)``; float32 for half-precision input, whose logits are too coarse to exponentiate.
+    """
+    wide = torch.promote_types(left.dtype, torch.float32)
+    left, right, lse = left.to(wide), right.to(wide), lse.to(wide)
+    shape = (*left.shape[:-1], right.shape[-2])
+    flat = torch.baddbmm(
+        lse.expand(shape).reshape(-1, *shape[-2:]) if lse.ndim > 3 else lse,
+        left.reshape(-1, *left.shape[-2:]),
+        right.reshape(-1, *right.shape[-2:]).transpose(1, 2),
+        beta=-1.0,
+        alpha=scale,
+    )
+    return flat.exp_().view(shape)
+
+
+@functools.cache
+def fused_for(device: str) -> _Fused:
+    """Return the fused kernel that has proved itself on this kind of device, else the chunked stand-in."""
+    fused = {"cpu": _fused_cpu, "cuda": _fused_cuda}.get(device)
+    if fused is None:
+        return chunked
+    try:
+        error = _disagreement(fused, device)
+    except (AttributeError, RuntimeError, TypeError, ValueError) as problem:
+        _LOG.warning("no fused attention with a log-sum-exp on %s (%s); using the chunked one", device, problem)
+        return chunked
+    if not error <= _TRUST:
+        _LOG.warning("fused attention on %s differs by %.1e from the softmax; using the chunked one", device, error)
+        return chunked
+    return fused
+
+
+def chunked(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor | None, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Exact attention by blocks of queries: the stand-in where no fused kernel returns its log-sum-exp."""
+    out, lse = torch.empty_like(q), torch.empty(q.shape[:-1], dtype=q.dtype, device=q.device)
+    keys = k.transpose(-1, -2) * scale
+    for start in range(0, q.shape[-2], _CHUNK):
+        part = slice(start, start + _CHUNK)
+        logits = torch.matmul(q[:, :, part], keys)
+        if bias is not None:
+            logits += bias
+        lse[:, :, part] = torch.logsumexp(logits, dim=-1)
+        out[:, :, part] = torch.matmul(logits.sub_(lse[:, :, part, None]).exp_(), v)
+    return out, lse
+
+
+def _bias(key_mask: torch.Tensor | None, k: torch.Tensor) -> torch.Tensor | None:
+    """Additive mask, shape ``(cell, 1, 1, key)``: 0 at keys to attend to, −inf at the others; None for no mask."""
+    if key_mask is None or bool(key_mask.all()):
+        return None
+    if key_mask.shape != (k.shape[0], k.shape[2]) or key_mask.dtype != torch.bool:
+        message = (
+            f"Expected a bool key_mask of shape (cell, position) = {(k.shape[0], k.shape[2])}, got "
+            f"{key_mask.dtype} of shape {tuple(key_mask.shape)}."
+        )
+        raise ParameterError(message)
+    if not bool(key_mask.any(dim=1).all()):
+        message = "Expected at least one real token in every cell, got a cell with none. Leave empty cells out."
+        raise ParameterError(message)
+    # Rows are padded to a multiple of 16 numbers in memory, an alignment that the CUDA kernels insist on.
+    width = -(-k.shape[2] // 16) * 16
+    store = torch.zeros((k.shape[0], 1, 1, width), dtype=k.dtype, device=k.device)
+    return store[..., : k.shape[2]].masked_fill_(~key_mask[:, None, None, :], -math.inf)
+
+
+def _fused_cpu(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor | None, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, False, attn_mask=bias, scale=scale)
+
+
+def _fused_cuda(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor | None, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    full = None if bias is None else bias.expand(q.shape[0], q.shape[1], q.shape[2], k.shape[2])
+    out, lse, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(q, k, v, full, True, 0.0, False, scale=scale)
+    # The kernel rounds the number of queries up to a multiple of 32.
+    return out, lse[:, :, : q.shape[2]]
+
+
+def _disagreement(fused: _Fused, device: str) -> float:
+    """Largest difference between a fused kernel and the explicit softmax, with and without padding, 37 tokens."""
+    shape = (2, 3, 37, 16)
+    grid = torch.arange(math.prod(shape), dtype=torch.float32, device=device).view(shape)
+    q, k, v = torch.sin(grid * 0.7), torch.cos(grid * 1.3), torch.sin(grid * 0.11)
+    mask = torch.ones(2, 37, dtype=torch.bool, device=device)
+    mask[1, 20:] = False
+    worst = 0.0
+    for key_mask in (None, mask):
+        out, lse = fused(q, k, v, _bias(key_mask, k), 0.4)
+        want, want_lse, _ = attend(q, k, v, key_mask=key_mask, scale=0.4, kernel="plain")
+        if lse.shape != want_lse.shape:
+            return math.inf
+        worst = max(worst, float((out - want).abs().max()), float((lse - want_lse).abs().max()))
+    return worst
