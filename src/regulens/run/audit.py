@@ -1,0 +1,288 @@
+"""`audit`: the one place where the stages meet. Tests are registered first; finished work is reused; order is fixed.
+
+prepare (reads and refuses) → claim the folder → per model: extract, verify, score → per reference and analysis:
+answer or reuse → ledger closed → verdicts → record. The report is made from the folder by a later stage.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from regulens.io.atomic import read_json, write_json
+from regulens.io.outcomes import read_outcome, table_stem, write_outcome
+from regulens.io.run_folder import RunFolder, read_record, read_tables
+from regulens.io.tables import write_table
+from regulens.plan import Plan
+from regulens.progress import SILENT, Progress
+from regulens.provenance import digest_of, versions
+from regulens.run.inputs import input_fingerprints
+from regulens.run.prepare import PlannedAnalysis, Prepared, plan_analyses, prepare
+from regulens.run.record import build_record
+from regulens.types.ledger import TestLedger
+from regulens.types.results import AnalysisOutcome, Protocol, Verdict
+
+if TYPE_CHECKING:
+    from regulens.analyses.base import AnalysisInput
+    from regulens.attention import Attention
+
+#: Cells whose attention is recomputed with the plain softmax after every extraction.
+VERIFY_CELLS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Run:
+    """A finished run, read from its folder.
+
+    Examples
+    --------
+    ``Run.read("runs/demo-immune").verdicts`` is a table of claims and states.
+    """
+
+    path: Path
+    record: dict[str, Any]
+    tests: pd.DataFrame
+    results: pd.DataFrame
+    tables: dict[str, pd.DataFrame]
+
+    @classmethod
+    def read(cls, path: Path | str) -> Run:
+        """Read a run folder; `StoreError` when there is no finished run in it."""
+        path = Path(path)
+        record = read_record(path)
+        tables = read_tables(path)
+        return cls(path=path, record=record, tests=tables.pop("tests"), results=tables.pop("results"), tables=tables)
+
+    @property
+    def verdicts(self) -> pd.DataFrame:
+        """One row per claim, model and reference: ``state`` and the reasons."""
+        rows = [{**v, "reasons": " ".join(v["reasons"])} for v in self.record["verdicts"]]
+        return pd.DataFrame(rows, columns=["claim", "title", "model", "reference", "state", "reasons", "rule"])
+
+
+def label_of(item: PlannedAnalysis) -> str:
+    """Name of an analysis in files: its own, with the protocol where it is not the corrected one."""
+    protocol = item.request.protocol
+    return item.spec.name if protocol is Protocol.CORRECTED else f"{item.spec.name}.{protocol}"
+
+
+def _outcome_key(item: PlannedAnalysis, prepared: Prepared, attention_digest: str) -> str:
+    return digest_of(
+        item.spec.name, item.spec.version, str(item.request), item.section.parameters, attention_digest,
+        prepared.cells.digest, prepared.universes[item.request.reference].digest, versions(),
+    )  # fmt: skip
+
+
+class _Clock:
+    """Wall seconds per stage; volatile, so kept apart from the record."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + now - self._last, 3)
+        self._last = now
+
+
+def _extract(prepared: Prepared, model: str, *, folder: RunFolder, jobs: int, progress: Progress) -> Attention:
+    from regulens.attention import extract
+
+    stage = progress.stage(f"attention of {model}", prepared.cells.n_cells)
+    done = 0
+
+    def report(now: int, total: int) -> None:
+        nonlocal done
+        stage.advance(now - done)
+        done = now
+
+    try:
+        return extract(
+            prepared.adapters[model], prepared.cells, genes=prepared.genes, regulators=prepared.regulators,
+            partition_by=prepared.plan.extraction.partition_by, n_blocks=prepared.plan.extraction.blocks,
+            seed=prepared.plan.seed, jobs=jobs, out=folder.path / "attention" / f"{model}.zarr", progress=report,
+        )  # fmt: skip
+    finally:
+        stage.close()
+
+
+def _verification(attention: Attention, *, folder: RunFolder, model: str) -> dict[str, Any]:
+    path = folder.path / "state" / f"{table_stem('verification', model, 'plain', 'softmax')}.json"
+    key = attention.summary.digest
+    if path.is_file() and (found := read_json(path)).get("key") == key:
+        return dict(found["verification"])
+    table = attention.verify(n_cells=VERIFY_CELLS)
+    write_table(table, folder.path / "tables" / f"verification__{model.replace('/', '-')}")
+    found = {"n_cells": VERIFY_CELLS, "max_abs_difference": float(table["max_abs_difference"].max())}
+    write_json(path, {"key": key, "verification": found})
+    return found
+
+
+def _model_record(prepared: Prepared, model: str, attention: Attention, verification: dict[str, Any]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    card = prepared.adapters[model].card
+    counts = attention.summary.pair_counts()
+    return asdict(card) | {
+        "spec": Path(card.spec).name,
+        "label": card.label(),
+        "vocabulary_genes": int(prepared.vocabulary[model].sum()),
+        "attention": {
+            "kind": attention.summary.kind,
+            "digest": attention.summary.digest,
+            "n_partitions": len(attention.summary.partitions),
+            "n_cells": int(attention.summary.partitions["n_cells"].sum()),
+            "n_pairs": int(counts.size - len(prepared.regulators)),
+            "n_pairs_observed": int((counts >= prepared.settings.min_cells).sum()),
+            **{k: v for k, v in attention.summary.facts.items() if isinstance(v, (int, float, str))},
+        },
+        "verification": verification,
+    }
+
+
+def _answer(
+    item: PlannedAnalysis, prepared: Prepared, attention: Attention, cache: dict[str, AnalysisInput]
+) -> AnalysisOutcome:
+    from regulens.analyses.build import build_input
+
+    name = item.request.reference
+    if name not in cache:
+        cache[name] = build_input(
+            summary=attention.summary, cells=prepared.cells, universe=prepared.universes[name],
+            request=item.request, card=prepared.adapters[item.request.model].card,
+        )  # fmt: skip
+    given = replace(cache[name], request=item.request, parameters=item.spec.parameters | item.section.parameters)
+    outcome = item.spec.run(given)
+    return replace(outcome, analysis=label_of(item))
+
+
+def _decide(
+    prepared: Prepared, outcomes: list[tuple[PlannedAnalysis, AnalysisOutcome]], ledger: TestLedger
+) -> tuple[Verdict, ...]:
+    from regulens.verdicts import decide
+
+    found: list[Verdict] = []
+    for model in prepared.adapters:
+        for reference in prepared.references:
+            mine = {
+                item.spec.name: outcome
+                for item, outcome in outcomes
+                if (item.request.model, item.request.reference) == (model, reference)
+                and item.request.protocol is Protocol.CORRECTED
+            }
+            found += decide(mine, ledger, model=model, reference=reference, settings=prepared.settings)
+    return tuple(found)
+
+
+def audit(
+    plan: Plan, *, out: Path | str | None = None, jobs: int | None = None, progress: Progress = SILENT,
+    overwrite: bool = False,
+) -> Run:  # fmt: skip
+    """Run a plan into a folder, or finish it, or find it finished.
+
+    Parameters
+    ----------
+    plan
+        The study.
+    out
+        Run folder, by default ``runs/<name of the run>``. A folder of another plan is refused.
+    jobs
+        Worker processes, by default the number of processors. No number depends on it.
+    overwrite
+        Replace a run of another plan in `out`.
+
+    Returns
+    -------
+    The finished run. Figures and report are made from its folder by `regulens.report`.
+
+    Raises
+    ------
+    RegulensError
+        For anything that is refused; nothing has been written when inputs are refused.
+    """
+    import numba
+
+    out = Path("runs") / plan.run_name() if out is None else Path(out)
+    jobs = jobs or os.cpu_count() or 1
+    planned = plan_analyses(plan)
+    ledger = TestLedger([t for item in planned for t in item.tests])
+    if not overwrite:
+        RunFolder.check(out, plan_digest=plan.digest)
+    fingerprints = input_fingerprints(plan)
+    inputs = out / "state" / "inputs.json"
+    if not overwrite and (out / "run.json").is_file() and inputs.is_file() and read_json(inputs) == fingerprints:
+        progress.note(f"{out} is complete: the same plan, inputs and versions; nothing to do")
+        return Run.read(out)
+
+    clock = _Clock()
+    prepared = prepare(plan, progress=progress)
+    clock.lap("reading inputs")
+    folder = RunFolder.claim(out, plan_digest=plan.digest, plan_yaml=plan.to_yaml(), overwrite=overwrite)
+    (out / "run.json").unlink(missing_ok=True)
+    write_table(ledger_plan_table(ledger), out / "state" / "planned_tests")
+    write_table(prepared.cells.alignment.table, out / "tables" / "gene_ids")
+
+    models: list[dict[str, Any]] = []
+    outcomes: list[tuple[PlannedAnalysis, AnalysisOutcome]] = []
+    numba.set_num_threads(max(1, min(jobs, numba.config.NUMBA_NUM_THREADS)))
+    # One BLAS thread: the order of summation, and so the last bit, must not depend on the machine's cores.
+    with threadpool_limits(limits=1, user_api="blas"):
+        for model in prepared.adapters:
+            attention = _extract(prepared, model, folder=folder, jobs=jobs, progress=progress)
+            clock.lap(f"attention of {model}")
+            verification = _verification(attention, folder=folder, model=model)
+            models.append(_model_record(prepared, model, attention, verification))
+            clock.lap(f"verification of {model}")
+            mine = [item for item in prepared.analyses if item.request.model == model]
+            stage = progress.stage(f"analyses of {model}", len(mine))
+            cache: dict[str, AnalysisInput] = {}
+            for item in mine:
+                key = _outcome_key(item, prepared, attention.summary.digest)
+                names = (label_of(item), model, item.request.reference)
+                outcome = read_outcome(*names, folder=out, key=key)
+                if outcome is None:
+                    write_outcome(_answer(item, prepared, attention, cache), folder=out, key=key)
+                    # Read back, so that a resumed run and an uninterrupted one see the same values.
+                    outcome = read_outcome(*names, folder=out, key=key)
+                    assert outcome is not None
+                outcomes.append((item, outcome))
+                stage.advance()
+                clock.lap(f"{label_of(item)} of {model}")
+            stage.close()
+
+    for _, outcome in outcomes:
+        for record in outcome.records:
+            ledger.record(record)
+    ledger.close()
+    verdicts = _decide(prepared, outcomes, ledger)
+    write_table(ledger.table(), out / "tests")
+    write_table(pd.DataFrame([r.to_row() for _, o in outcomes for r in o.results]), out / "results")
+    write_json(
+        out / "timing.json",
+        {"seconds": clock.seconds, "machine": platform.machine(), "processors": os.cpu_count(), "jobs": jobs},
+    )
+    write_json(inputs, fingerprints)
+    write_json(
+        out / "run.json",
+        build_record(
+            prepared, models=models, outcomes=[(o.analysis, o) for _, o in outcomes], verdicts=verdicts, skipped=[]
+        ),
+    )
+    return Run.read(out)
+
+
+def ledger_plan_table(ledger: TestLedger) -> pd.DataFrame:
+    """The registered tests as a table, written before any cell is scored."""
+    from dataclasses import asdict
+
+    return pd.DataFrame(
+        [{k: str(v) if k in ("endpoint", "protocol") else v for k, v in asdict(t).items()} for t in ledger.planned]
+    )

@@ -1,0 +1,33 @@
+"""Are the inputs still the ones a finished run was made from? Contents are compared, never times or paths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from regulens._version import __version__
+from regulens.plan import Plan
+from regulens.provenance import digest_of, sha256_file, versions
+
+
+def _fingerprint(source: str) -> str:
+    if source.startswith(("demo:", "bundled:")):
+        return f"{source} of regulens {__version__}"
+    path = Path(source)
+    if not path.exists():
+        _, _, rest = source.partition(":")
+        path = Path(rest)
+    if path.is_file():
+        return sha256_file(path)
+    if path.is_dir():
+        files = sorted(p for p in path.iterdir() if p.is_file())
+        return digest_of([(p.name, sha256_file(p)) for p in files])
+    return "absent"
+
+
+def input_fingerprints(plan: Plan) -> dict[str, str]:
+    """Digest of every file the plan names, and of the versions that can change a number."""
+    sources = [plan.cells.source, *(m.spec for m in plan.models), *(r.source for r in plan.references)]
+    if plan.universe.regulators not in ("reference",):
+        sources.append(plan.universe.regulators)
+    found = {f"{i}:{Path(s).name}": _fingerprint(plan.resolve(s)) for i, s in enumerate(sources)}
+    return found | {"versions": digest_of(versions())}
