@@ -35,8 +35,10 @@ def permutation_p(
     observed = np.atleast_1d(np.asarray(observed, dtype=np.float64))
     draws = np.atleast_2d(np.asarray(draws, dtype=np.float64))
     if draws.shape[0] != observed.size or draws.shape[1] == 0:
-        message = f"Expected draws of shape ({observed.size}, n) with n > 0, got {draws.shape}. "
+        message = (
+            f"Expected draws of shape ({observed.size}, n) with n > 0, got {draws.shape}. "
             "Draw one null per observed value."
+        )
         raise ParameterError(message)
     if not np.isfinite(draws).all() or not np.isfinite(observed).all():
         message = "Expected finite draws and observed values, got others. Count undefined draws before testing."
