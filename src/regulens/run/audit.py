@@ -24,9 +24,9 @@ from regulens.plan import Plan
 from regulens.progress import SILENT, Progress
 from regulens.provenance import digest_of, versions
 from regulens.run.inputs import input_fingerprints
-from regulens.run.prepare import PlannedAnalysis, Prepared, plan_analyses, prepare
+from regulens.run.prepare import PlannedAnalysis, Prepared, plan_analyses, prepare, unmet_needs
 from regulens.run.record import build_record
-from regulens.types.ledger import TestLedger
+from regulens.types.ledger import TestLedger, TestRecord
 from regulens.types.results import AnalysisOutcome, Protocol, Verdict
 
 if TYPE_CHECKING:
@@ -164,6 +164,14 @@ def _answer(
     return replace(outcome, analysis=label_of(item))
 
 
+def _not_run(item: PlannedAnalysis, reason: str) -> AnalysisOutcome:
+    """Outcome of an analysis that could not run: every planned test recorded as undefined, with the reason."""
+    return AnalysisOutcome(
+        analysis=label_of(item), model=item.request.model, reference=item.request.reference, results=(), tables={},
+        records=tuple(TestRecord(id=t.id, undefined=reason) for t in item.tests), facts={"skipped": reason},
+    )  # fmt: skip
+
+
 def _decide(
     prepared: Prepared, outcomes: list[tuple[PlannedAnalysis, AnalysisOutcome]], ledger: TestLedger
 ) -> tuple[Verdict, ...]:
@@ -245,6 +253,9 @@ def audit(
             stage = progress.stage(f"analyses of {model}", len(mine))
             cache: dict[str, AnalysisInput] = {}
             for item in mine:
+                if reason := unmet_needs(item.spec, prepared.cells):
+                    outcomes.append((item, _not_run(item, reason)))
+                    continue
                 key = _outcome_key(item, prepared, attention.summary.digest)
                 names = (label_of(item), model, item.request.reference)
                 outcome = read_outcome(*names, folder=out, key=key)
@@ -273,7 +284,15 @@ def audit(
     write_json(
         out / "run.json",
         build_record(
-            prepared, models=models, outcomes=[(o.analysis, o) for _, o in outcomes], verdicts=verdicts, skipped=[]
+            prepared,
+            models=models,
+            outcomes=[(o.analysis, o) for _, o in outcomes],
+            verdicts=verdicts,
+            skipped=[
+                {"analysis": o.analysis, "model": o.model, "reference": o.reference, "reason": o.facts["skipped"]}
+                for _, o in outcomes
+                if "skipped" in o.facts
+            ],
         ),
     )
     return Run.read(out)

@@ -16,7 +16,7 @@ from regulens.errors import InputError, NamespaceError, PlanError, examples, nea
 from regulens.plan import AnalysisSection, CellsSection, Plan, ReferenceSection
 from regulens.progress import SILENT, Progress
 from regulens.rng import stream
-from regulens.types.cells import Cells
+from regulens.types.cells import ROLES, Cells
 from regulens.types.edges import EdgeUniverse
 from regulens.types.ledger import PlannedTest
 from regulens.types.networks import ReferenceNetwork
@@ -127,6 +127,15 @@ def plan_analyses(plan: Plan) -> tuple[PlannedAnalysis, ...]:
                 )  # fmt: skip
                 planned.append(PlannedAnalysis(section=section, spec=spec, request=request, tests=spec.plan(request)))
     return tuple(planned)
+
+
+def unmet_needs(spec: AnalysisSpec, cells: Cells) -> str:
+    """Reason why an analysis cannot run on these cells, or an empty string."""
+    lost = [need for need in spec.needs if need in ROLES and need not in cells.roles]
+    if not lost:
+        return ""
+    option = lost[0].replace("_", "-")
+    return f"needs {examples(lost)}, which no column of the cells was named for (--{option} COLUMN)"
 
 
 def _read_cells(plan: Plan) -> Cells:

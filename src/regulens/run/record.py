@@ -1,4 +1,4 @@
-"""The run record (``run.json``): everything a reader needs to know what was done, and nothing that varies by machine."""
+"""The run record (``run.json``): all a reader needs to know of what was done, and nothing that varies by machine."""
 
 from __future__ import annotations
 

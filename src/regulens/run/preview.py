@@ -1,0 +1,141 @@
+"""What would this plan do? Ids matched and lost, universes, tests, what will not run and why, and what it costs.
+
+Inputs are read and checked exactly as in an audit; nothing is written.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from regulens.plan import Plan
+from regulens.progress import SILENT, Progress
+from regulens.run.prepare import Prepared, prepare, unmet_needs
+from regulens.run.record import cells_record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Preview:
+    """A plan held against its inputs.
+
+    Parameters
+    ----------
+    summary
+        Plain values: ``cells``, ``models``, ``references``, ``universes``, ``analyses``, ``cost``, ``out``.
+    """
+
+    summary: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The preview as JSON-able values."""
+        return self.summary
+
+
+def _flops_per_cell(prepared: Prepared, model: str, tokens: float) -> float:
+    """Floating-point operations of one forward pass and of both blocks; feed-forward taken as 4 × width at most."""
+    card = prepared.adapters[model].card
+    linear = tokens * (4 + 4) * card.width**2 * 2
+    attention = 4 * tokens**2 * card.width
+    blocks = 4 * min(len(prepared.regulators), tokens) * tokens * card.width
+    return float(card.n_layers * (linear + attention + blocks))
+
+
+def _machine_flops(seconds: float = 0.2) -> float:
+    """Measured float32 matrix-product rate of this machine, per second."""
+    a = np.ones((384, 384), dtype=np.float32)
+    a @ a
+    n, start = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - start) < seconds:
+        a @ a
+        n += 1
+    return n * 2 * 384**3 / elapsed
+
+
+def estimate_cost(prepared: Prepared) -> dict[str, Any]:
+    """Rough cost per model: tokens a cell, seconds of extraction, bytes of store and memory.
+
+    The seconds assume a third of this machine's measured matrix-product rate, which small models do not reach
+    and large ones do; read them as an order of magnitude.
+    """
+    rate = _machine_flops() / 3
+    cells = prepared.cells
+    roles = [r for r in prepared.plan.extraction.partition_by if r in cells.obs]
+    groups = cells.obs.groupby(roles, observed=True).ngroups if roles else 1
+    n_partitions = groups * prepared.plan.extraction.blocks
+    grid = len(prepared.regulators) * len(prepared.genes)
+    found = {}
+    for model, adapter in prepared.adapters.items():
+        card = adapter.card
+        known = prepared.vocabulary[model]
+        expressed = np.asarray((cells.counts[:, known] > 0).sum(axis=1)).ravel()
+        tokens = np.minimum(expressed, card.max_length)
+        accumulator = card.n_layers * card.n_heads * 2 * grid * 8
+        found[model] = {
+            "tokens_median": int(np.median(tokens)),
+            "tokens_max": int(tokens.max(initial=0)),
+            "cells_truncated": int((expressed > card.max_length).sum()),
+            "extraction_seconds": round(sum(_flops_per_cell(prepared, model, float(t)) for t in tokens) / rate, 1),
+            "partitions": n_partitions,
+            "store_bytes_at_most": int(n_partitions * accumulator),
+            "memory_bytes": int(accumulator + card.n_parameters * 4 + cells.counts.data.nbytes * 2),
+        }
+    return {"models": found, "processors": os.cpu_count()}
+
+
+def preview(plan: Plan, *, out: Path | str | None = None, progress: Progress = SILENT) -> Preview:
+    """Check a plan against its inputs without writing anything.
+
+    Raises
+    ------
+    RegulensError
+        As `regulens.run.audit` would, in the same words.
+    """
+    prepared = prepare(plan, progress=progress)
+    cells = prepared.cells
+    analyses = []
+    for item in prepared.analyses:
+        reason = unmet_needs(item.spec, cells)
+        analyses.append(
+            {
+                "analysis": item.spec.name,
+                "protocol": str(item.request.protocol),
+                "model": item.request.model,
+                "reference": item.request.reference,
+                "runs": not reason,
+                "reason": reason,
+                "tests": [t.id for t in item.tests],
+            }
+        )
+    summary = {
+        "name": plan.run_name(),
+        "out": str(Path("runs") / plan.run_name() if out is None else out),
+        "plan_digest": plan.digest,
+        "cells": cells_record(prepared),
+        "models": [
+            {
+                "name": name,
+                "label": a.card.label(),
+                "family": a.card.family,
+                "layers": a.card.n_layers,
+                "heads": a.card.n_heads,
+                "vocabulary": a.card.vocabulary_size,
+                "genes_known": int(prepared.vocabulary[name].sum()),
+                "genes_unknown": int((~prepared.vocabulary[name]).sum()),
+                "universe_genes_known": int(prepared.vocabulary[name][prepared.gene_index].sum()),
+            }
+            for name, a in prepared.adapters.items()
+        ],
+        "references": [{"name": r.name, "counts": dict(r.counts)} for r in prepared.references.values()],
+        "universes": [
+            {"name": u.name, "digest": u.digest, "counts": dict(u.counts), "restrictions": list(u.restrictions)}
+            for u in prepared.universes.values()
+        ],
+        "analyses": analyses,
+        "cost": estimate_cost(prepared),
+    }
+    return Preview(summary=summary)
