@@ -1,1 +1,1 @@
-"""cli"""
+"""The command line: each subcommand parses, makes one call of the library and sets the exit code."""

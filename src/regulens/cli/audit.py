@@ -1,0 +1,73 @@
+"""`regulens audit`: what do these models know about regulation, on these cells, against these networks?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from regulens.cli.console import out, print_json, print_path, progress, table
+from regulens.cli.options import with_plan_options
+
+if TYPE_CHECKING:
+    from regulens.plan import Plan
+    from regulens.run.audit import Run
+
+_COLOURS = {"supported": "green", "not supported": "red", "inconclusive": "yellow"}
+
+
+@with_plan_options
+def audit(
+    study: Plan,
+    folder: Annotated[Path | None, typer.Option("--out", help="Run folder; default: runs/NAME.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Workers; default: one a processor. No number depends on it.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a run of another plan in the folder.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no notes.")] = False,
+) -> None:
+    """Audit models on cells against networks; the same command resumes an interrupted run.
+
+    Prints the verdicts, and the path of report.html on the last line.
+    """
+    from regulens.api import audit as run_audit
+
+    with progress(quiet=quiet) as shown:
+        run = run_audit(study, out=folder, jobs=jobs, progress=shown, overwrite=overwrite)
+    html = run.path / "report.html"
+    if as_json:
+        print_json(_as_json(run, html))
+        return
+    if not quiet:
+        _print_verdicts(run)
+    print_path(html)
+
+
+def _as_json(run: Run, html: Path) -> dict[str, Any]:
+    """What a script needs: where the run is, what was decided, and under which plan."""
+    record = run.record
+    kept = ("name", "plan_digest", "seed", "versions", "universes", "verdicts", "skipped", "demonstration")
+    return {"run": str(run.path), "report": str(html)} | {key: record[key] for key in kept if key in record}
+
+
+def _print_verdicts(run: Run) -> None:
+    """The verdicts with their reasons, and what did not run."""
+    console = out()
+    labels = {m["name"]: m["label"] for m in run.record["models"]}
+    shown = table("Verdicts", "claim", "model", "reference", "verdict")
+    for verdict in run.record["verdicts"]:
+        state, model = verdict["state"], verdict["model"]
+        shown.add_row(verdict["title"], labels.get(model, model), verdict["reference"], Text(state, _COLOURS[state]))
+    console.print(shown)
+    for verdict in run.record["verdicts"]:
+        for reason in verdict["reasons"]:
+            line = f"  {verdict['claim']}, {verdict['model']}, {verdict['reference']}: {reason}"
+            console.print(line, markup=False)
+    for skipped in run.record["skipped"]:
+        console.print(f"  not run: {skipped['analysis']}, {skipped['model']}: {skipped['reason']}", markup=False)
+    console.print()

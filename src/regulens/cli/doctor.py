@@ -1,0 +1,179 @@
+"""`regulens doctor`: is this machine ready, and if not, what is missing?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from regulens.cli.console import out, print_json, table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that was looked at.
+
+    Parameters
+    ----------
+    state
+        ``ok``, ``note`` (works, but worth knowing) or ``problem`` (something will be refused).
+    """
+
+    name: str
+    state: str
+    found: str
+    advice: str = ""
+
+
+def _python() -> Check:
+    import platform
+    import sys
+
+    fine = sys.version_info >= (3, 11)
+    return Check(
+        name="Python", state="ok" if fine else "problem", found=platform.python_version(),
+        advice="" if fine else "use Python 3.11 or newer",
+    )  # fmt: skip
+
+
+def _libraries() -> Check:
+    from regulens.provenance import versions
+
+    found = versions()
+    lost = [name for name, version in found.items() if version == "absent" and name not in ("torch", "safetensors")]
+    text = ", ".join(f"{name} {version}" for name, version in found.items() if name not in ("python", "torch"))
+    return Check(
+        name="libraries", state="problem" if lost else "ok", found=text,
+        advice=f"pip install {' '.join(lost)}" if lost else "",
+    )  # fmt: skip
+
+
+def _torch() -> Check:
+    try:
+        import torch
+    except ImportError:
+        return Check(
+            name="torch", state="problem", found="absent",
+            advice="models need it: pip install 'regulens[models]'",
+        )  # fmt: skip
+    gpu = "with a GPU" if torch.cuda.is_available() else "without a GPU"
+    return Check(name="torch", state="ok", found=f"{torch.__version__}, {torch.get_num_threads()} threads, {gpu}")
+
+
+def _processors() -> Check:
+    import os
+
+    return Check(name="processors", state="ok", found=str(os.cpu_count() or 1))
+
+
+def _memory() -> Check:
+    from pathlib import Path
+
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.is_file():
+        return Check(name="memory", state="note", found="not known on this system")
+    facts = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
+    free = int(facts["MemAvailable"].split()[0]) / 1024**2
+    total = int(facts["MemTotal"].split()[0]) / 1024**2
+    low = free < 2
+    return Check(
+        name="memory", state="note" if low else "ok", found=f"{free:.1f} GiB free of {total:.1f} GiB",
+        advice="the embedded default needs up to 2 GiB" if low else "",
+    )  # fmt: skip
+
+
+def _disk() -> Check:
+    import shutil
+
+    free = shutil.disk_usage(".").free / 1024**3
+    low = free < 1
+    return Check(
+        name="disk here", state="note" if low else "ok", found=f"{free:.1f} GiB free",
+        advice="attention stores of large models need more" if low else "",
+    )  # fmt: skip
+
+
+def _cache() -> Check:
+    import os
+
+    from regulens.io.demo import cache_folder
+
+    folder = cache_folder()
+    parent = next((p for p in (folder, *folder.parents) if p.exists()), folder)
+    fine = os.access(parent, os.W_OK)
+    return Check(
+        name="cache folder", state="ok" if fine else "problem", found=str(folder),
+        advice="" if fine else "not writable: set REGULENS_CACHE to a folder that is",
+    )  # fmt: skip
+
+
+def _demo() -> list[Check]:
+    from regulens.errors import RegulensError
+    from regulens.io.demo import DEMOS, load_demo
+
+    found = []
+    for name in DEMOS:
+        try:
+            cells = load_demo(name)
+        except RegulensError as error:
+            found.append(Check(name=f"cells demo:{name}", state="problem", found="cannot be read", advice=str(error)))
+        else:
+            text = f"{cells.n_cells} cells x {cells.n_genes} genes, digest {cells.digest}"
+            found.append(Check(name=f"cells demo:{name}", state="ok", found=text))
+    return found
+
+
+def _models() -> list[Check]:
+    from regulens.cli.models import failed_checks
+    from regulens.errors import RegulensError
+    from regulens.models import bundled
+
+    found = []
+    for spec in (f"bundled:{name}" for name in bundled()):
+        try:
+            lost, n = failed_checks(spec, n_cells=2)
+        except RegulensError as error:
+            found.append(Check(name=f"model {spec}", state="problem", found="cannot be used", advice=str(error)))
+            continue
+        text = f"{n - len(lost)} of {n} checks passed"
+        advice = f"failed: {', '.join(lost)}; reinstall regulens" if lost else ""
+        found.append(Check(name=f"model {spec}", state="problem" if lost else "ok", found=text, advice=advice))
+    return found
+
+
+_CHECKS: tuple[Callable[[], Check | list[Check]], ...] = (
+    _python, _libraries, _torch, _processors, _memory, _disk, _cache, _demo, _models,
+)  # fmt: skip
+
+
+def examine() -> list[Check]:
+    """Run every check, in order."""
+    found: list[Check] = []
+    for check in _CHECKS:
+        result = check()
+        found += result if isinstance(result, list) else [result]
+    return found
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Check Python, libraries, memory, disk, cache, bundled cells and models; exit code 2 when something is missing."""
+    import dataclasses
+
+    checks = examine()
+    ready = all(check.state != "problem" for check in checks)
+    if as_json:
+        print_json({"ready": ready, "checks": [dataclasses.asdict(check) for check in checks]})
+    else:
+        colour = {"ok": "green", "note": "yellow", "problem": "red"}
+        shown = table("regulens doctor", "check", "state", "found", "what to do")
+        for check in checks:
+            shown.add_row(check.name, f"[{colour[check.state]}]{check.state}[/]", check.found, check.advice)
+        console = out()
+        console.print(shown)
+        console.print("Ready." if ready else "Not ready: see the problems above.")
+    if not ready:
+        raise typer.Exit(2)

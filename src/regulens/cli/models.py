@@ -1,0 +1,136 @@
+"""`regulens models`: which models can be read, what is in this checkpoint, and does it hold what it promises?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from regulens.cli.console import out, print_json, print_path, progress, table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from regulens.types.cells import Cells
+
+app = typer.Typer(help="Model families, bundled models, and single checkpoints.", no_args_is_help=True)
+
+_AS_JSON = typer.Option("--json", help="Print one JSON object.")
+
+
+@app.command("list")
+def list_(as_json: Annotated[bool, _AS_JSON] = False) -> None:
+    """List the checkpoint formats that can be read and the models that come along."""
+    from regulens.cli.listing import entries
+    from regulens.models import bundled
+
+    families = entries("models")
+    small = [f"bundled:{name}" for name in bundled()]
+    if as_json:
+        print_json({"families": families, "bundled": small})
+        return
+    console = out()
+    shown = table("Families", "use as", "what it is", "from")
+    for row in families:
+        shown.add_row(f"{row['name']}:FOLDER", row["summary"], row["origin"])
+    console.print(shown)
+    console.print()
+    shown = table("Bundled", "use as", "what it is")
+    for spec in small:
+        shown.add_row(spec, "small demonstration model, trained by regulens on its bundled cells")
+    console.print(shown)
+
+
+@app.command("inspect")
+def inspect(
+    spec: Annotated[str, typer.Argument(help="family:FOLDER, FOLDER, or bundled:NAME.")],
+    as_json: Annotated[bool, _AS_JSON] = False,
+) -> None:
+    """Load a checkpoint strictly and show its identity and dimensions."""
+    from dataclasses import asdict
+
+    from regulens.models import inspect as read_card
+
+    card = read_card(spec)
+    if as_json:
+        print_json(asdict(card))
+        return
+    shown = table(card.label(), "what", "value")
+    for key, value in asdict(card).items():
+        text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+        shown.add_row(key.replace("_", " "), text or "-")
+    out().print(shown)
+
+
+@app.command("verify")
+def verify(
+    spec: Annotated[str, typer.Argument(help="family:FOLDER, FOLDER, or bundled:NAME.")],
+    cells: Annotated[str, typer.Option(help="An .h5ad file, or demo:NAME.")] = "demo:immune",
+    n_cells: Annotated[int, typer.Option(min=1, help="Cells to check on.")] = 4,
+    as_json: Annotated[bool, _AS_JSON] = False,
+) -> None:
+    """Check a model on a few cells: tokens, attention rows, exactness; exit code 2 when a check fails."""
+    from regulens.models import verify as run_checks
+
+    checks = run_checks(spec, _cells(cells), n_cells=n_cells)
+    passed = bool(checks["passed"].all())
+    if as_json:
+        print_json({"spec": spec, "passed": passed, "checks": _records(checks)})
+    else:
+        columns = [str(c) for c in checks.columns]
+        shown = table(f"{spec} on {n_cells} cells", *columns)
+        for row in _records(checks):
+            shown.add_row(*(_words(row[c]) for c in columns))
+        out().print(shown)
+    if not passed:
+        raise typer.Exit(2)
+
+
+@app.command("train-mini")
+def train_mini(
+    family: Annotated[str, typer.Argument(help="scgpt or geneformer.")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder to write the checkpoint to.")],
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 42,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    as_json: Annotated[bool, _AS_JSON] = False,
+) -> None:
+    """Train a small demonstration model on the bundled cells and write it in its family's published format."""
+    from regulens.models.train_mini import train_mini as train
+
+    with progress(quiet=quiet) as shown:
+        facts = train(family, out=folder, seed=seed, progress=shown)
+    if as_json:
+        print_json(facts)
+        return
+    print_path(folder)
+
+
+def failed_checks(spec: str, *, n_cells: int) -> tuple[list[str], int]:
+    """Names of the checks that a model fails on the embedded cells, and how many were made."""
+    from regulens.models import verify as run_checks
+
+    checks = run_checks(spec, _cells("demo:immune"), n_cells=n_cells)
+    return [str(n) for n in checks.loc[~checks["passed"].astype(bool), "name"]], len(checks)
+
+
+def _cells(source: str) -> Cells:
+    from regulens.io.cells import read_cells
+    from regulens.io.demo import load_demo
+
+    return load_demo(source.removeprefix("demo:")) if source.startswith("demo:") else read_cells(source)
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain values; what is not there is None."""
+    import json
+
+    return json.loads(frame.to_json(orient="records"))
+
+
+def _words(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,201 @@
+"""Which options describe a plan, and how do they and a study file become one `Plan`?
+
+`audit` and `plan` share these options. The signature of `plan_from` is their only description; the decorator
+`with_plan_options` grafts it onto a command.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from regulens.errors import PlanError, examples, nearest
+
+if TYPE_CHECKING:
+    from regulens.plan import Plan
+
+_CELLS = "Which cells"
+_SCORE = "Models and networks"
+_STATS = "Universe and statistics"
+
+
+def plan_from(
+    cells: Annotated[
+        str | None, typer.Argument(help="An .h5ad file or a study file (.yaml); without it, the bundled demonstration.")
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="family:PATH, a checkpoint folder, or bundled:NAME; repeatable.", rich_help_panel=_SCORE),
+    ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(help="A network table, or bundled:dorothea; repeatable.", rich_help_panel=_SCORE),
+    ] = None,
+    demo: Annotated[
+        str | None, typer.Option(help="Bundled cells instead of a file: immune or pbmc68k.", rich_help_panel=_CELLS)
+    ] = None,
+    cell_state: Annotated[
+        str | None, typer.Option(help="obs column of the cell state.", rich_help_panel=_CELLS)
+    ] = None,
+    donor: Annotated[str | None, typer.Option(help="obs column of the donor.", rich_help_panel=_CELLS)] = None,
+    batch: Annotated[str | None, typer.Option(help="obs column of the batch.", rich_help_panel=_CELLS)] = None,
+    counts: Annotated[
+        str | None, typer.Option(help="Where raw counts are: auto, X, raw, or a layer.", rich_help_panel=_CELLS)
+    ] = None,
+    log1p_cp10k: Annotated[
+        bool, typer.Option("--log1p-cp10k", help="Recover counts from log1p(CP10k).", rich_help_panel=_CELLS)
+    ] = False,
+    total_counts: Annotated[
+        str | None, typer.Option(help="obs column of library sizes; default: row sums.", rich_help_panel=_CELLS)
+    ] = None,
+    gene_column: Annotated[
+        str | None, typer.Option(help="var column of gene ids; default: var_names.", rich_help_panel=_CELLS)
+    ] = None,
+    duplicates: Annotated[
+        str | None, typer.Option(help="Repeated gene ids: refuse or sum.", rich_help_panel=_CELLS)
+    ] = None,
+    genes: Annotated[
+        int | None, typer.Option(help="Number of most variable genes in the universe.", rich_help_panel=_STATS)
+    ] = None,
+    max_cells: Annotated[int | None, typer.Option(help="Use at most so many cells.", rich_help_panel=_STATS)] = None,
+    direction: Annotated[
+        str | None, typer.Option(help="regulator_attends or target_attends.", rich_help_panel=_STATS)
+    ] = None,
+    primary: Annotated[
+        str | None, typer.Option(help="Pre-specified score: pooled, L03_mean, L03_H01.", rich_help_panel=_STATS)
+    ] = None,
+    analysis: Annotated[
+        list[str] | None, typer.Option(help="Run only this analysis; repeatable.", rich_help_panel=_STATS)
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="published: beside the corrected one, where known.", rich_help_panel=_STATS)
+    ] = None,
+    bootstrap: Annotated[int | None, typer.Option(help="Bootstrap draws.", rich_help_panel=_STATS)] = None,
+    permutations: Annotated[int | None, typer.Option(help="Permutation draws.", rich_help_panel=_STATS)] = None,
+    seed: Annotated[int | None, typer.Option(help="Root seed.", rich_help_panel=_STATS)] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any key of a study file, e.g. statistics.alpha=0.01."),
+    ] = None,
+) -> Plan:
+    """Make the plan of a command line: the study file if there is one, options over it, ``--set`` last.
+
+    Raises
+    ------
+    PlanError
+        For contradictory options, and for everything that `Plan` itself refuses.
+    """
+    from regulens.plan import Plan
+
+    study = cells is not None and Path(cells).suffix.lower() in (".yaml", ".yml")
+    if cells is not None and demo is not None:
+        message = f"Expected either cells or --demo, got both ('{cells}' and --demo {demo}). Leave one out."
+        raise PlanError(message)
+    plan = Plan.read(cells) if study else Plan.from_options()
+
+    given: dict[str, Any] = {
+        "cells.source": f"demo:{demo}" if demo is not None else None if study or cells is None else _here(cells),
+        "models": [_here(m) for m in model] if model else None,
+        "references": [_here(r) for r in reference] if reference else None,
+        "cells.cell_state": cell_state,
+        "cells.donor": donor,
+        "cells.batch": batch,
+        "cells.counts": counts,
+        "cells.log1p_cp10k": True if log1p_cp10k else None,
+        "cells.total_counts": total_counts,
+        "cells.gene_column": gene_column,
+        "cells.duplicates": duplicates,
+        "universe.genes": genes,
+        "extraction.max_cells": max_cells,
+        "direction": direction,
+        "primary": primary,
+        "analyses": list(analysis) if analysis else None,
+        "statistics.bootstrap": bootstrap,
+        "statistics.permutations": permutations,
+        "seed": seed,
+    }
+    overrides = {key: value for key, value in given.items() if value is not None}
+    overrides |= dict(_assignment(text) for text in set_ or ())
+    if overrides:
+        plan = plan.with_overrides(overrides)
+    return plan if protocol is None else _with_protocol(plan, protocol)
+
+
+def _with_protocol(plan: Plan, protocol: str) -> Plan:
+    """Leave the corrected protocol alone, and put the asked one beside it wherever an analysis knows it."""
+    from regulens.analyses.base import ANALYSES
+
+    sections = plan.model_dump(mode="json")["analyses"]
+    known = {section["name"]: [str(p) for p in ANALYSES[section["name"]].protocols] for section in sections}
+    if not any(protocol in names for names in known.values()):
+        have = sorted({p for names in known.values() for p in names})
+        message = f"Expected a protocol that these analyses have ({examples(have)}), got '{protocol}'."
+        raise PlanError(f"{message}{nearest(protocol, have)} See `regulens show NAME`.")
+    wanted = []
+    for section in sections:
+        beside = section | {"protocol": protocol}
+        wanted += [section] if beside in sections or protocol not in known[section["name"]] else [section, beside]
+    return plan.with_overrides({"analyses": wanted})
+
+
+def _here(value: str) -> str:
+    """A path of the command line is relative to the working folder, also when a study file lies elsewhere.
+
+    >>> _here("bundled:dorothea"), _here("demo:immune")
+    ('bundled:dorothea', 'demo:immune')
+    """
+    scheme, colon, rest = value.partition(":")
+    if scheme in ("demo", "bundled"):
+        return value
+    if colon and len(scheme) > 1 and "/" not in scheme and "." not in scheme:  # family:PATH
+        return f"{scheme}:{Path(rest).expanduser().absolute()}"
+    return str(Path(value).expanduser().absolute())
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    """Split ``key.path=value``; the value is read as YAML.
+
+    >>> _assignment("statistics.alpha=0.01")
+    ('statistics.alpha', 0.01)
+    >>> _assignment("models=[bundled:scgpt-mini]")
+    ('models', ['bundled:scgpt-mini'])
+    """
+    import yaml
+
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        message = f"Expected --set key.path=value, got '{text}'. Example: --set statistics.bootstrap=500."
+        raise PlanError(message)
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        message = f"Expected a YAML value for --set {key.strip()}, got '{value}'. Quote it."
+        raise PlanError(message) from error
+
+
+def with_plan_options(command: Callable[..., int | None]) -> Callable[..., int | None]:
+    """Give `command` the options of `plan_from`; it receives the finished plan as its first argument."""
+    # Plan itself is known to type checkers only; no option has its type.
+    unseen = {"Plan": object}
+    shared = inspect.signature(plan_from).parameters
+    own = dict(list(inspect.signature(command).parameters.items())[1:])
+    hints = get_type_hints(command, include_extras=True, localns=unseen)
+    shared_hints = get_type_hints(plan_from, include_extras=True, localns=unseen)
+
+    @functools.wraps(command)
+    def wrapped(**values: Any) -> int | None:
+        mine = {name: values.pop(name) for name in own}
+        return command(plan_from(**values), **mine)
+
+    merged = {name: p.replace(annotation=shared_hints[name]) for name, p in shared.items()}
+    merged |= {name: p.replace(annotation=hints[name]) for name, p in own.items()}
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in merged.values()]
+    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
+    del wrapped.__wrapped__
+    return wrapped
