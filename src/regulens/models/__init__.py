@@ -1,1 +1,133 @@
-"""models"""
+"""Which models can be loaded, from where, and are they what they say? ``load``, ``inspect``, ``verify``, `FAMILIES`.
+
+Importing this module loads no torch; naming a model does.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from regulens.errors import MissingExtraError, ModelError, RegistryError, examples, nearest
+from regulens.registry import Registry
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from regulens.models.base import AbstractAdapter
+    from regulens.models.loading import Family
+    from regulens.types.attention import ModelCard
+    from regulens.types.cells import Cells
+
+__all__ = ["FAMILIES", "bundled", "detect", "inspect", "load", "verify"]
+
+#: Checkpoint formats by name.
+FAMILIES: Registry[Family] = Registry(
+    "model family",
+    {"scgpt": "regulens.models.scgpt:FAMILY", "geneformer": "regulens.models.geneformer:FAMILY"},
+    group="regulens.models",
+)
+
+
+def _need_torch() -> None:
+    missing = [n for n in ("torch", "safetensors") if importlib.util.find_spec(n) is None]
+    if missing:
+        message = (
+            f"Expected {' and '.join(missing)} to be installed for work with models, found none. "
+            "Install them with: pip install 'regulens[models]'"
+        )
+        raise MissingExtraError(message)
+
+
+def _bundled_folder() -> Path:
+    return Path(str(resources.files("regulens"))) / "data" / "models"
+
+
+def bundled() -> tuple[str, ...]:
+    """Names of the small demonstration models that come with regulens, as ``bundled:NAME``."""
+    folder = _bundled_folder()
+    return tuple(sorted(p.name for p in folder.iterdir() if p.is_dir())) if folder.is_dir() else ()
+
+
+def detect(folder: Path | str) -> str:
+    """Name of the family whose published layout `folder` has; none or several is a `ModelError`."""
+    _need_torch()
+    folder = Path(folder)
+    if not folder.is_dir():
+        message = f"Expected a folder with a checkpoint at {folder}, found none. Give the folder, not a file inside it."
+        raise ModelError(message)
+    found = [name for name in FAMILIES if FAMILIES[name].detect(folder)]
+    if len(found) != 1:
+        layouts = "; ".join(f"{FAMILIES[n].title}: {FAMILIES[n].files}" for n in FAMILIES)
+        got = (
+            f"one that fits {' and '.join(found)}" if found else f"{examples(sorted(p.name for p in folder.iterdir()))}"
+        )
+        message = (
+            f"Expected {folder} to have one published layout ({layouts}), got {got or 'an empty folder'}. "
+            "Complete the folder, or name the family: family:FOLDER."
+        )
+        raise ModelError(message)
+    return found[0]
+
+
+def _resolve(spec: str) -> tuple[str, Path]:
+    """Family and folder of a specification."""
+    family, colon, rest = spec.partition(":")
+    if not colon or Path(spec).is_dir():
+        return detect(spec), Path(spec)
+    if family == "bundled":
+        if rest not in bundled():
+            message = f"Expected a bundled model ({', '.join(bundled())}), got '{rest}'.{nearest(rest, bundled())}"
+            raise RegistryError(message)
+        return detect(_bundled_folder() / rest), _bundled_folder() / rest
+    entry = FAMILIES[family]
+    folder = Path(rest).expanduser()
+    if not folder.is_dir():
+        message = f"Expected a folder of {entry.title} ({entry.files}) at {folder}, found none. Check the path."
+        raise ModelError(message)
+    if not entry.detect(folder):
+        others = [FAMILIES[n].title for n in FAMILIES if n != family and FAMILIES[n].detect(folder)]
+        if others:
+            message = f"Expected a {entry.title} folder ({entry.files}) at {folder}, but this looks like a {others[0]}"
+            raise ModelError(f"{message} folder. Name that family instead, or leave the family out.")
+    return family, folder
+
+
+def load(spec: str, *, name: str | None = None) -> AbstractAdapter:
+    """Load a model.
+
+    Parameters
+    ----------
+    spec
+        ``"scgpt:FOLDER"``, ``"geneformer:FOLDER"``, ``"FOLDER"`` (the family is recognised by its files), or
+        ``"bundled:NAME"``.
+    name
+        Short name for tables; by default the folder's.
+
+    Raises
+    ------
+    RegistryError
+        Unknown family or bundled model.
+    MissingExtraError
+        Without torch and safetensors.
+    ModelError
+        When the checkpoint is damaged, incomplete, of another family, or inconsistent.
+    """
+    _need_torch()
+    family, folder = _resolve(str(spec))
+    return FAMILIES[family].load(folder, name=name or folder.resolve().name, spec=str(spec))
+
+
+def inspect(spec: str) -> ModelCard:
+    """Identity and dimensions of a model; loads it, so that everything shown was checked."""
+    return load(spec).card
+
+
+def verify(model: str | AbstractAdapter, cells: Cells, *, n_cells: int = 4, seed: int = 0) -> pd.DataFrame:
+    """Check a loaded model on a few cells; see `regulens.models.checks.verify`."""
+    _need_torch()
+    from regulens.models.checks import verify as run
+
+    return run(load(model) if isinstance(model, str) else model, cells, n_cells=n_cells, seed=seed)
