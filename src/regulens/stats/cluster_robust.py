@@ -1,4 +1,4 @@
-"""How uncertain is a sum over pairs that share genes? Cluster sums and cluster-robust standard errors of an influence."""
+"""How uncertain is a sum over pairs that share genes? Cluster sums and cluster-robust standard errors."""
 
 from __future__ import annotations
 
@@ -93,6 +93,6 @@ def cluster_se(
 def cluster_df(
     psi: np.ndarray, regulator: np.ndarray, target: np.ndarray | None = None, *, label: np.ndarray | None = None
 ) -> np.ndarray:
-    """Degrees of freedom that belong to `cluster_se`, shape ``(score,)``: `effective_df`, the smaller of the two ways."""
+    """Degrees of freedom that go with `cluster_se`, shape ``(score,)``: `effective_df`, the smaller of the ways."""
     ways = (regulator,) if target is None else (regulator, target)
     return np.min([effective_df(cluster_contributions(psi, c, label=label)) for c in ways], axis=0)
