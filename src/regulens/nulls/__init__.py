@@ -1,1 +1,17 @@
-"""nulls"""
+"""What would the same analysis find if there were nothing to find? The table of nulls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from regulens.registry import Registry
+
+#: Built-in nulls, weakest first.
+NULLS: Registry[Any] = Registry(
+    "null",
+    {
+        "label_shuffle": "regulens.nulls.label_shuffle:SPEC",
+        "expression_matched": "regulens.nulls.expression_matched:SPEC",
+    },
+    group="regulens.nulls",
+)
