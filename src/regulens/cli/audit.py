@@ -21,9 +21,11 @@ _COLOURS = {"supported": "green", "not supported": "red", "inconclusive": "yello
 @with_plan_options
 def audit(
     study: Plan,
-    folder: Annotated[Path | None, typer.Option("--out", help="Run folder; default: runs/NAME.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--out", metavar="FOLDER", help="Run folder; default: runs/NAME.")
+    ] = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Workers; default: one a processor. No number depends on it.")
+        int | None, typer.Option(min=1, metavar="N", help="Workers; default: one a processor. No number depends on it.")
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a run of another plan in the folder.")

@@ -26,61 +26,94 @@ _STATS = "Universe and statistics"
 
 def plan_from(
     cells: Annotated[
-        str | None, typer.Argument(help="An .h5ad file or a study file (.yaml); without it, the bundled demonstration.")
+        str | None,
+        typer.Argument(
+            metavar="[CELLS|STUDY.yaml]",
+            help="An .h5ad file or a study file (.yaml); without it, the bundled demonstration.",
+        ),
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="family:PATH, a checkpoint folder, or bundled:NAME; repeatable.", rich_help_panel=_SCORE),
+        typer.Option(
+            metavar="SPEC",
+            help="family:PATH, a checkpoint folder, or bundled:NAME; repeatable.",
+            rich_help_panel=_SCORE,
+        ),
     ] = None,
     reference: Annotated[
         list[str] | None,
-        typer.Option(help="A network table, or bundled:dorothea; repeatable.", rich_help_panel=_SCORE),
+        typer.Option(
+            metavar="NETWORK", help="A network table, or bundled:dorothea; repeatable.", rich_help_panel=_SCORE
+        ),
     ] = None,
     demo: Annotated[
-        str | None, typer.Option(help="Bundled cells instead of a file: immune or pbmc68k.", rich_help_panel=_CELLS)
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Bundled cells instead of a file: immune or pbmc68k.", rich_help_panel=_CELLS
+        ),
     ] = None,
     cell_state: Annotated[
-        str | None, typer.Option(help="obs column of the cell state.", rich_help_panel=_CELLS)
+        str | None, typer.Option(metavar="COLUMN", help="obs column of the cell state.", rich_help_panel=_CELLS)
     ] = None,
-    donor: Annotated[str | None, typer.Option(help="obs column of the donor.", rich_help_panel=_CELLS)] = None,
-    batch: Annotated[str | None, typer.Option(help="obs column of the batch.", rich_help_panel=_CELLS)] = None,
+    donor: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="obs column of the donor.", rich_help_panel=_CELLS)
+    ] = None,
+    batch: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="obs column of the batch.", rich_help_panel=_CELLS)
+    ] = None,
     counts: Annotated[
-        str | None, typer.Option(help="Where raw counts are: auto, X, raw, or a layer.", rich_help_panel=_CELLS)
+        str | None,
+        typer.Option(metavar="WHERE", help="Where raw counts are: auto, X, raw, or a layer.", rich_help_panel=_CELLS),
     ] = None,
     log1p_cp10k: Annotated[
         bool, typer.Option("--log1p-cp10k", help="Recover counts from log1p(CP10k).", rich_help_panel=_CELLS)
     ] = False,
     total_counts: Annotated[
-        str | None, typer.Option(help="obs column of library sizes; default: row sums.", rich_help_panel=_CELLS)
+        str | None,
+        typer.Option(metavar="COLUMN", help="obs column of library sizes; default: row sums.", rich_help_panel=_CELLS),
     ] = None,
     gene_column: Annotated[
-        str | None, typer.Option(help="var column of gene ids; default: var_names.", rich_help_panel=_CELLS)
+        str | None,
+        typer.Option(metavar="COLUMN", help="var column of gene ids; default: var_names.", rich_help_panel=_CELLS),
     ] = None,
     duplicates: Annotated[
-        str | None, typer.Option(help="Repeated gene ids: refuse or sum.", rich_help_panel=_CELLS)
+        str | None, typer.Option(metavar="RULE", help="Repeated gene ids: refuse or sum.", rich_help_panel=_CELLS)
     ] = None,
     genes: Annotated[
-        int | None, typer.Option(help="Number of most variable genes in the universe.", rich_help_panel=_STATS)
+        int | None,
+        typer.Option(metavar="N", help="Number of most variable genes in the universe.", rich_help_panel=_STATS),
     ] = None,
-    max_cells: Annotated[int | None, typer.Option(help="Use at most so many cells.", rich_help_panel=_STATS)] = None,
+    max_cells: Annotated[
+        int | None, typer.Option(metavar="N", help="Use at most so many cells.", rich_help_panel=_STATS)
+    ] = None,
     direction: Annotated[
-        str | None, typer.Option(help="regulator_attends or target_attends.", rich_help_panel=_STATS)
+        str | None, typer.Option(metavar="WHICH", help="regulator_attends or target_attends.", rich_help_panel=_STATS)
     ] = None,
     primary: Annotated[
-        str | None, typer.Option(help="Pre-specified score: pooled, L03_mean, L03_H01.", rich_help_panel=_STATS)
+        str | None,
+        typer.Option(metavar="SCORE", help="Pre-specified score: pooled, L03_mean, L03_H01.", rich_help_panel=_STATS),
     ] = None,
     analysis: Annotated[
-        list[str] | None, typer.Option(help="Run only this analysis; repeatable.", rich_help_panel=_STATS)
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Run only this analysis; repeatable.", rich_help_panel=_STATS),
     ] = None,
     protocol: Annotated[
-        str | None, typer.Option(help="published: beside the corrected one, where known.", rich_help_panel=_STATS)
+        str | None,
+        typer.Option(metavar="NAME", help="published: beside the corrected one, where known.", rich_help_panel=_STATS),
     ] = None,
-    bootstrap: Annotated[int | None, typer.Option(help="Bootstrap draws.", rich_help_panel=_STATS)] = None,
-    permutations: Annotated[int | None, typer.Option(help="Permutation draws.", rich_help_panel=_STATS)] = None,
-    seed: Annotated[int | None, typer.Option(help="Root seed.", rich_help_panel=_STATS)] = None,
+    bootstrap: Annotated[int | None, typer.Option(metavar="N", help="Bootstrap draws.", rich_help_panel=_STATS)] = None,
+    permutations: Annotated[
+        int | None, typer.Option(metavar="N", help="Permutation draws.", rich_help_panel=_STATS)
+    ] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Root seed.", rich_help_panel=_STATS)] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any key of a study file, e.g. statistics.alpha=0.01."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any key of a study file, e.g. statistics.alpha=0.01; repeatable.",
+            rich_help_panel=_STATS,
+        ),
     ] = None,
 ) -> Plan:
     """Make the plan of a command line: the study file if there is one, options over it, ``--set`` last.
