@@ -166,7 +166,8 @@ def evaluate(
     -------
     One row per score: ``auroc`` with ``low``, ``high`` (95 %, clustered by regulator, and by target where there
     are enough), ``auprc``, ``prevalence``, ``epr`` (precision among the first n⁺ pairs over prevalence),
-    ``p_shuffle`` (labels permuted within regulators), ``n_pos``, ``n_neg``.
+    ``p_shuffle`` (labels permuted within regulators), ``n_pos``, ``n_neg``; ``undefined`` says why an interval is
+    missing.
     """
     from regulens.nulls.label_shuffle import label_shuffle_within_regulator
     from regulens.stats.cluster import auroc_inference
@@ -178,15 +179,27 @@ def evaluate(
         raise AlignmentError(message)
     sets = [edges if isinstance(edges, EdgeScores) else scores_from_table(edges, universe)]
     if expression is not None:
+        import scipy.sparse as sp
+
+        from regulens.analyses.build import gene_features
         from regulens.scorers.coexpression import coexpression_scores
-        from regulens.scorers.gene_level import gene_features, gene_level_scores
+        from regulens.scorers.gene_level import gene_level_scores
 
         cells = as_cells(expression)
-        features = gene_features(cells, universe.genes)
-        sets += [coexpression_scores(cells, universe), gene_level_scores(features, universe)]
+        index = cells.genes.index(universe.genes)
+        if (index < 0).any():
+            lost = [g for g, k in zip(universe.genes, index) if k < 0]
+            message = f"Expected every gene of the universe in the cells, missing {examples(lost)}. Use the same genes."
+            raise AlignmentError(message)
+        matrix = sp.csc_matrix(cells.log_normalised(index))
+        features = gene_features(matrix, universe.genes)
+        axes = {"genes": universe.genes, "regulators": universe.regulators}
+        table = {"mean": features.mean, "variance": features.variance, "detection": features.detection}
+        sets += [coexpression_scores(matrix, **axes), gene_level_scores(table, **axes)]
     labelled = LabelledEdges.build(sets, universe)
     n_pos, n = labelled.n_pos, len(labelled.label)
     inference = auroc_inference(labelled.scores, labelled.label, labelled.regulator, labelled.target)
+    low, high = inference.interval()
     draws = label_shuffle_within_regulator(
         labelled.scores, labelled.label, labelled.regulator, draws=permutations,
         rng=stream(seed, "evaluate/label_shuffle"),
@@ -198,8 +211,8 @@ def evaluate(
         {
             "score": labelled.names,
             "auroc": inference.estimate,
-            "low": inference.low,
-            "high": inference.high,
+            "low": pd.array(low, dtype="Float64"),
+            "high": pd.array(high, dtype="Float64"),
             "auprc": precision,
             "prevalence": prevalence,
             "epr": early / prevalence,
@@ -207,5 +220,6 @@ def evaluate(
             "n_pos": n_pos,
             "n_neg": n - n_pos,
             "interval": inference.method,
+            "undefined": inference.undefined,
         }
     )
