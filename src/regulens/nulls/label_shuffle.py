@@ -161,7 +161,7 @@ SPEC = NullSpec(
     summary="Labels permuted among the pairs of each regulator.",
     preserves="every score, and every regulator's number of positives",
     randomises="which targets a regulator has, and how many regulators a target has",
-    exchangeable="a regulator's targets are exchangeable; with popular targets and gene-level scores it rejects too often",
+    exchangeable="a regulator's targets are exchangeable; popular targets with gene-level scores break that",
     reference="Phipson & Smyth 2010, doi:10.2202/1544-6115.1585",
     parameters={"draws": 1000},
 )
