@@ -69,7 +69,9 @@ def _print_verdicts(run: Run) -> None:
     for verdict in run.record["verdicts"]:
         for reason in verdict["reasons"]:
             line = f"  {verdict['claim']}, {verdict['model']}, {verdict['reference']}: {reason}"
-            console.print(line, markup=False)
+            console.print(line, markup=False, soft_wrap=True)
     for skipped in run.record["skipped"]:
-        console.print(f"  not run: {skipped['analysis']}, {skipped['model']}: {skipped['reason']}", markup=False)
+        console.print(
+            f"  not run: {skipped['analysis']}, {skipped['model']}: {skipped['reason']}", markup=False, soft_wrap=True
+        )
     console.print()

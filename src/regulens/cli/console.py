@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
 
+#: Characters a line on a stream that is no terminal and has no width.
+PIPE_WIDTH = 120
+
+
+def _console(stream: TextIO) -> Console:
+    known = stream.isatty() or "COLUMNS" in os.environ
+    return Console(file=stream, highlight=False, width=None if known else PIPE_WIDTH)
+
 
 def out() -> Console:
     """Console of results; made on demand, so that redirected streams are respected."""
-    return Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
+    return _console(sys.stdout)
 
 
 def err() -> Console:
     """Console of progress, notes and errors."""
-    return Console(file=sys.stderr, highlight=False, soft_wrap=not sys.stderr.isatty())
+    return _console(sys.stderr)
 
 
 def print_json(value: Any) -> None:
@@ -42,9 +51,10 @@ def table(title: str, *columns: str) -> Table:
 def print_error(sentence: str, notes: list[str] | tuple[str, ...] = ()) -> None:
     """Print one sentence in red, then its notes."""
     console = err()
-    console.print(f"Error: {sentence}", style="red", markup=False)
+    # Sentences are not wrapped, so that they can be searched for and copied.
+    console.print(f"Error: {sentence}", style="red", markup=False, soft_wrap=True)
     for note in notes:
-        console.print(f"  {note}", markup=False)
+        console.print(f"  {note}", markup=False, soft_wrap=True)
 
 
 class _PlainStage:

@@ -28,8 +28,8 @@ def registry(kind: str) -> Any:
 
 
 def first_line(thing: Any) -> str:
-    """What an entry says it is: its title, summary or question, else the first line of its documentation."""
-    for name in ("title", "summary", "question", "description"):
+    """What an entry says it is: its question, summary or title, else the first line of its documentation."""
+    for name in ("question", "summary", "title", "description"):
         text = getattr(thing, name, None)
         if isinstance(text, str) and text:
             return text

@@ -93,10 +93,10 @@ def show(
     if text:
         console.print(f"\n{text}\n", markup=False)
     if tests:
-        columns = ("id", "hypothesis", "side", "family", "confirmatory")
-        shown = table("tests planned for each model and reference", *columns)
+        shown = table("tests planned for each model and reference", "test", "hypothesis", "side", "unit", "counts as")
         for test in tests:
-            shown.add_row(*(str(test.get(c, "")) for c in columns))
+            kind = "confirmatory" if test["confirmatory"] else "descriptive"
+            shown.add_row(test["id"].rsplit("/", 1)[-1], test["hypothesis"], test["side"], test["unit"], kind)
         console.print(shown)
 
 
