@@ -102,6 +102,16 @@ def effects_of(found: Inference, *, null_value: float = 0.0) -> list[Effect]:
     ]  # fmt: skip
 
 
+def part_of(found: Inference, keep: np.ndarray) -> Inference:
+    """The inference of some of its scores (`keep`: bool or index)."""
+    index = np.arange(len(found.estimate))[keep]
+    return replace(
+        found, estimate=found.estimate[index], se=found.se[index], df=found.df[index],
+        undefined=tuple(found.undefined[k] for k in index), regulator=found.regulator[index],
+        target=found.target[index],
+    )  # fmt: skip
+
+
 def aurocs(edges: LabelledEdges, names: tuple[str, ...] | list[str]) -> Inference:
     """AUROC of some scores of `edges`."""
     rows = [edges.names.index(n) for n in names]

@@ -18,13 +18,14 @@ from regulens.analyses.common import (
     result_of,
     test_id,
 )
-from regulens.analyses.inference import aurocs, differences, effects_of
+from regulens.analyses.inference import aurocs, differences, effects_of, part_of
 from regulens.analyses.nested import nested_choice
 from regulens.analyses.recovery_published import run_published
+from regulens.analyses.top_of_list import top_of_list
 from regulens.nulls.label_shuffle import label_shuffle_within_regulator
+from regulens.stats.bootstrap_tests import interval
 from regulens.stats.cluster import max_t_p
 from regulens.stats.power import auroc_null_se
-from regulens.stats.ranking import average_precision, early_precision
 from regulens.types.estimates import Estimate, NullDistribution, Undefined
 from regulens.types.ledger import PlannedTest, TestRecord
 from regulens.types.networks import LabelledEdges
@@ -93,40 +94,37 @@ def _recovery(inp: AnalysisInput) -> pd.DataFrame:
         found = aurocs(edges, edges.names)
         low, high = found.interval(level)
         prevalence = edges.n_pos / len(edges.label)
-        ap = average_precision(edges.scores, edges.label)
+        ap, early = top_of_list(edges.scores, edges.label, (edges.n_pos,))
         frame = pd.DataFrame(
             {
                 "score": edges.names, "layer": scores.layers, "head": scores.heads, "direction": direction,
                 "n_pos": edges.n_pos, "n_neg": edges.n_neg, "n_regulators": regulators_with_positives(edges),
                 "auroc": found.estimate, "low": low, "high": high, "se": found.se,
                 "se0": auroc_null_se(edges.n_pos, edges.n_neg), "auprc": ap, "prevalence": prevalence,
-                "auprc_ratio": ap / prevalence,
-                "epr": early_precision(edges.scores, edges.label, k=edges.n_pos) / prevalence,
-                "p_maxt": np.nan,
+                "auprc_ratio": ap / prevalence, "epr": early[:, 0] / prevalence, "p_maxt": np.nan,
             }
         )  # fmt: skip
         heads = np.array(scores.heads) >= 0
         if direction == inp.request.direction and heads.any():
             rng = inp.rng(f"bootstrap/{NAME}/heads")
-            names = [n for n, h in zip(edges.names, heads) if h]
-            joint = max_t_p(aurocs(edges, names), 0.5, draws=inp.request.settings.bootstrap, rng=rng)
+            joint = max_t_p(part_of(found, heads), 0.5, draws=inp.request.settings.bootstrap, rng=rng)
             frame.loc[heads, "p_maxt"] = joint["p_adjusted"]
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)[TABLES["recovery"]]
 
 
 def _at_k(edges: LabelledEdges, names: list[str], ks: tuple[int, ...]) -> pd.DataFrame:
-    rows = []
-    scores = edges.scores[[edges.names.index(n) for n in names]]
-    for k in ks:
-        if k > len(edges.label):
-            continue
-        for name, precision in zip(names, early_precision(scores, edges.label, k=k)):
-            hits = float(precision) * k
-            rows.append(
-                (name, k, float(precision), hits / edges.n_pos, 2 * hits / (k + edges.n_pos),
-                 2 * min(k, edges.n_pos) / (k + edges.n_pos), edges.n_pos / len(edges.label))
-            )  # fmt: skip
+    """Precision, recall and F1 at fixed depths, beside the best F1 that depth allows and the precision of chance."""
+    ks = tuple(k for k in ks if k <= len(edges.label))
+    if not ks:
+        return pd.DataFrame(columns=TABLES["recovery_at_k"])
+    precision = top_of_list(edges.scores[[edges.names.index(n) for n in names]], edges.label, ks)[1]
+    n_pos, chance = edges.n_pos, edges.n_pos / len(edges.label)
+    rows = [
+        (name, k, p, p * k / n_pos, 2 * p * k / (k + n_pos), 2 * min(k, n_pos) / (k + n_pos), chance)
+        for c, k in enumerate(ks)
+        for name, p in zip(names, precision[:, c].tolist())
+    ]
     return pd.DataFrame(rows, columns=TABLES["recovery_at_k"])
 
 
@@ -144,8 +142,8 @@ def _group_jackknife(edges: LabelledEdges, name: str, n_groups: int, level: floa
         n_pos = int(y.sum())
         if n_pos == 0:
             return np.nan, np.nan
-        s = score[keep][None]
-        return float(average_precision(s, y)[0]), float(early_precision(s, y, k=n_pos)[0] * len(y) / n_pos)
+        ap, early = top_of_list(score[keep][None], y, (n_pos,))
+        return float(ap[0]), float(early[0, 0] * len(y) / n_pos)
 
     value = np.array(both(np.ones(len(label), dtype=bool)))
     of_edge = group[edges.regulator]
@@ -153,8 +151,6 @@ def _group_jackknife(edges: LabelledEdges, name: str, n_groups: int, level: floa
     if not np.isfinite(left).all():
         return [Undefined(reason="a group of regulators holds all positives")] * 2
     se = np.sqrt((n_groups - 1) / n_groups * ((left - left.mean(axis=0)) ** 2).sum(axis=0))
-    from regulens.stats.bootstrap_tests import interval
-
     low, high = interval(value, se, float(n_groups - 1), level)
     method = f"delete-a-group jackknife over regulators, {n_groups} groups, t interval"
     return [

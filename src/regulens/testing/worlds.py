@@ -116,14 +116,12 @@ def make_world(
     own = np.sort(rng.choice(n_genes, n_regulators, replace=False))
     prominence = rng.normal(size=n_genes)
     # expression: level follows prominence in part, two thirds of the genes load on shared factors
-    level = 0.3 + 0.35 * prominence + 0.35 * rng.normal(size=n_genes)
+    level = -0.4 + 0.6 * prominence + 0.9 * rng.normal(size=n_genes)
     loading = rng.normal(size=(4, n_genes)) * rng.choice([0.0, 0.5], (1, n_genes), p=[1 / 3, 2 / 3])
     activity = rng.normal(size=(n_cells, 4))
     counts = rng.poisson(np.exp(level + activity @ loading - 0.5 * (loading**2).sum(axis=0))).astype(np.float32)
     counts[0, counts.sum(axis=0) == 0] = 1.0  # a gene that no cell has is no gene of the input
     total = np.maximum(counts.sum(axis=1, dtype=np.float64), 1.0)
-    norm = np.sqrt((loading**2).sum(axis=0))
-    similar = np.abs(loading.T @ loading) / np.maximum(np.outer(norm, norm), 1e-9)  # true co-expression, |cosine|
     candidate = np.ones((n_regulators, n_genes), dtype=bool)
     candidate[np.arange(n_regulators), own] = False
     grid = prominence[own][:, None] + prominence[None, :]
@@ -139,16 +137,14 @@ def make_world(
         positive = _edges(0.7 * hub_r + 0.5 * hub_t, candidate, n_edges, rng)
         signal = 0.6 * rng.normal(size=(n_regulators, 1)) + 0.6 * rng.normal(size=(1, n_genes))
     elif kind == "coexpression_only":
-        log_level = np.log(np.maximum(counts.mean(axis=0), 1e-3))
         rho = np.abs(np.corrcoef(_ranks(np.log1p(counts / total[:, None] * 1e4)), rowvar=False))[own]
         positive = _edges(1.5 * _z(rho), candidate, n_edges, rng)
-        signal = 1.5 * _z(rho) + 0.0 * log_level
+        signal = 1.5 * _z(rho)
     else:
         from regulens.errors import ParameterError, nearest
 
         message = f"Expected a kind of world among {sorted(KINDS)}, got '{kind}'.{nearest(kind, list(KINDS))}"
         raise ParameterError(message)
-    del similar
     # Attention: one common map per direction plus noise of each head; the other direction knows no pairs.
     shape = (n_layers, n_heads, n_regulators, n_genes)
     common = signal + rng.normal(size=signal.shape)
