@@ -23,7 +23,7 @@ from regulens.types.networks import LabelledEdges, ReferenceNetwork
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from regulens.attention import Attention
+    from regulens.attention.result import Attention
     from regulens.models.base import AbstractAdapter
 
 
@@ -79,7 +79,7 @@ def extract(
     AlignmentError
         When a regulator is not among the genes.
     """
-    from regulens.attention import extract as run_extraction
+    from regulens.attention.extract import extract as run_extraction
 
     columns = (partition,) if isinstance(partition, str) else tuple(partition)
     names = ("cell_state", "donor", "batch", "perturbation")

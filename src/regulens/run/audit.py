@@ -31,7 +31,7 @@ from regulens.types.results import AnalysisOutcome, Protocol, Verdict
 
 if TYPE_CHECKING:
     from regulens.analyses.base import AnalysisInput
-    from regulens.attention import Attention
+    from regulens.attention.result import Attention
 
 #: Cells whose attention is recomputed with the plain softmax after every extraction.
 VERIFY_CELLS = 4
@@ -94,7 +94,7 @@ class _Clock:
 
 
 def _extract(prepared: Prepared, model: str, *, folder: RunFolder, jobs: int, progress: Progress) -> Attention:
-    from regulens.attention import extract
+    from regulens.attention.extract import extract
 
     stage = progress.stage(f"attention of {model}", prepared.cells.n_cells)
     done = 0

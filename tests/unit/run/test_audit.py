@@ -14,7 +14,8 @@ import pytest
 pytest.importorskip("torch", reason="extraction needs the extra 'models'")
 
 from regulens.errors import DigestMismatchError, InputError, NamespaceError, PlanError, SchemaError, StoreError
-from regulens.run import audit, preview
+from regulens.run.audit import audit
+from regulens.run.preview import preview
 from regulens.testing.tiny_study import write_reference, write_tiny_study
 
 VOLATILE = {"timing.json"}
@@ -82,7 +83,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(finished, study, tmp_path):
     folder, _ = study
     out = tmp_path / "killed"
     code = (
-        "from regulens.plan import Plan; from regulens.run import audit; import sys; from pathlib import Path;"
+        "from regulens.plan import Plan; from regulens.run.audit import audit; import sys; from pathlib import Path;"
         "audit(Plan.read(sys.argv[1]), out=Path(sys.argv[2]), jobs=1)"
     )
     for wanted in ("attention", "tables"):
