@@ -1,0 +1,89 @@
+"""What does the report say in plain text? ``report.md``: the answer, the figures, the ledger and what was lost."""
+
+from __future__ import annotations
+
+from regulens.report import sections, wording
+from regulens.report.figures import Drawn
+from regulens.report.model import RunView
+from regulens.report.table import Table
+
+
+def render_markdown(view: RunView, figures: dict[str, Drawn]) -> str:
+    """The report as Markdown; figures are linked as files beside it."""
+    out = [f"# {escape(wording.title())}", "", f"Audit {escape(view.run.get('name', 'run'))}", ""]
+    out += [f"> **{escape(n)}**\n" for n in (wording.synthetic_notice(view), wording.demonstration_notice(view)) if n]
+    out += [f"- {key}: {escape(value)}" for key, value in sections.identity(view)]
+    out += ["", "## 1. The answer", ""]
+    cards = sections.cards(view)
+    out += [f"- {escape(s)}" for s in wording.answers(view)] if cards else [escape(wording.no_verdict(view))]
+    for card in cards:
+        out += ["", f"### {escape(card['title'])} · {escape(card['model'])} · {escape(card['reference'])}", ""]
+        out += [f"**{card['sign']} {escape(card['state'])}.** {escape(card['sentence'])}", ""]
+        out += [f"- {escape(n['label'])}: AUROC {escape(n['words'])}" for n in card["numbers"]]
+        out += [f"- {escape(e['name'])}: {escape(e['effect'])}, p {e['p']}, q {e['q']}" for e in card["evidence"]]
+        out += [f"- {escape(k)}: {escape(v)}" for k, v in card["facts"]]
+        out += [f"- because: {escape(r)}" for r in card["reasons"]]
+        out += ["", f"Rule: {escape(card['rule'])}"]
+    for number, (name, head) in enumerate((("cascade", "The cascade"), ("layer_head", "Layers and heads")), start=2):
+        out += ["", f"## {number}. {head}", ""]
+        out += _figure(view, name) if name in figures else ["Not drawn: this run has no numbers for it."]
+    out += ["", "## 4. Analyses"]
+    for block in sections.details(view):
+        out += ["", f"### {escape(block['title'])}", "", escape(block["question"]), ""]
+        out += [f"What would falsify it: {escape(block['falsified_by'])}", ""] if block["falsified_by"] else []
+        if block["figure"] in figures:
+            out += [*_figure(view, block["figure"]), ""]
+        for table in block["tables"][:1]:
+            out += _table(table)
+    out += ["", "## 5. The ledger", "", escape(wording.ledger_sentence(view)), "", *_table(sections.ledger(view))]
+    out += ["", "## 6. What was lost"]
+    for head, pairs in sections.losses(view):
+        out += ["", f"**{escape(head)}**", "", *[f"- {escape(k)}: {escape(v)}" for k, v in pairs]]
+    if (skipped := sections.skipped(view)) is not None:
+        out += ["", *_table(skipped)]
+    out += ["", "## 7. Methods and provenance"]
+    for head, pairs in sections.methods(view):
+        out += ["", f"**{escape(head)}**", "", *[f"- {escape(k)}: {escape(v)}" for k, v in pairs]]
+    out += ["", "**Sources**", "", *[f"- {escape(line)}" for line in sections.citations(view)]]
+    out += [
+        "",
+        "**To reproduce**",
+        "",
+        "```",
+        wording.reproduce_command(),
+        "```",
+        "",
+        "```yaml",
+        view.plan.rstrip(),
+        "```",
+    ]
+    return "\n".join(out) + "\n"
+
+
+def escape(text: object) -> str:
+    r"""Text that Markdown prints as it stands.
+
+    >>> escape("a|b <c>")
+    'a\\|b &lt;c&gt;'
+    """
+    out = str(text).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    for sign in ("|", "*", "_", "`", "[", "]", "#"):
+        out = out.replace(sign, f"\\{sign}")
+    return " ".join(out.split())
+
+
+def _figure(view: RunView, name: str) -> list[str]:
+    return [
+        f"![{escape(wording.alt_text(view, name))}](figures/{name}.svg)",
+        "",
+        f"*{escape(wording.caption(view, name))}*",
+    ]
+
+
+def _table(table: Table) -> list[str]:
+    if not table.rows:
+        return []
+    head = "| " + " | ".join(escape(c.head) for c in table.columns) + " |"
+    rule = "|" + "|".join("---:" if c.numeric else "---" for c in table.columns) + "|"
+    body = ["| " + " | ".join(escape(c.text) for c in row) + " |" for row in table.rows]
+    return [f"**{escape(table.title)}**", "", head, rule, *body, *(["", escape(table.note)] if table.note else [])]

@@ -1,0 +1,263 @@
+"""What stands in each section? Plain lists and tables for the templates, made from a `RunView`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from regulens.report import numbers, wording
+from regulens.report.model import RunView, records
+from regulens.report.table import Cell, Column, Table, analysis_tables, cell
+
+#: Analysis → figure that belongs to its details (the cascade stands by itself).
+FIGURE_OF = {
+    "gene_level_baselines": "baselines",
+    "expression_matched": "matched",
+    "coexpression_dominance": "dominance",
+}
+
+_COUNTS = {
+    "reference_edges": "edges of the reference", "mappable": "mappable (both genes among the cells' genes)",
+    "evaluable": "evaluable (inside the universe)", "self_pairs": "self-pairs", "candidates": "candidate pairs",
+    "kept": "kept as they were", "renamed": "renamed to the approved symbol",
+    "merged": "merged with another identifier",
+    "unknown": "unknown", "ambiguous": "ambiguous", "duplicate": "duplicate", "unexpressed": "never detected",
+}  # fmt: skip
+
+Pairs = list[tuple[str, str]]
+
+
+def words(name: Any) -> str:
+    """Name of a count in words."""
+    return _COUNTS.get(str(name), str(name).replace("_", " "))
+
+
+def plain(value: Any) -> str:
+    """A value of a record as text: numbers formatted, lists joined, nothing as "none"."""
+    if isinstance(value, dict):
+        return "; ".join(f"{words(k)}: {plain(v)}" for k, v in value.items()) or "none"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(plain(v) for v in value) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if numbers.is_missing(value) or value == "":
+        return "none"
+    return str(value) if isinstance(value, str) else numbers.short(value)
+
+
+def identity(view: RunView) -> Pairs:
+    """The strip under the title."""
+    run, cells = view.run, view.run.get("cells", {})
+    n_cells, n_genes = numbers.count(cells.get("n_cells")), numbers.count(cells.get("n_genes"))
+    size = f"{cells.get('name', 'cells')}: {n_cells} cells × {n_genes} genes"
+    return [
+        ("cells", size),
+        ("models", ", ".join(view.label(m["name"]) for m in view.models) or "none"),
+        ("references", ", ".join(view.references) or "none"),
+        ("seed", str(run.get("seed", "none"))),
+        ("regulens", str(run.get("versions", {}).get("regulens", "unknown"))),
+        ("plan", str(run.get("plan_digest", "none"))),
+    ]  # fmt: skip
+
+
+def cards(view: RunView) -> list[dict[str, Any]]:
+    """One card per verdict."""
+    out = []
+    for verdict in view.run.get("verdicts", []):
+        evidence = [
+            {
+                "name": wording.test_name(row["id"]),
+                "hypothesis": row.get("hypothesis") or "",
+                "effect": _effect(row),
+                "q": numbers.p_value(row["q_value"]),
+                "p": numbers.p_value(row["p_raw"]),
+            }
+            for row in view.evidence(verdict)
+        ]
+        out.append(
+            {
+                "title": verdict.get("title", verdict["claim"]),
+                "claim": verdict["claim"],
+                "model": view.label(verdict["model"]),
+                "reference": verdict["reference"],
+                "state": verdict["state"],
+                "tone": str(verdict["state"]).replace(" ", "-"),
+                "sign": wording.SIGNS.get(verdict["state"], "·"),
+                "sentence": wording.verdict_sentence(view, verdict),
+                "reasons": [str(r) for r in verdict.get("reasons") or ()],
+                "rule": str(verdict.get("rule") or "no rule recorded"),
+                "numbers": wording.decisive(view, verdict),
+                "facts": wording.card_facts(view, verdict),
+                "evidence": evidence,
+            }
+        )
+    return out
+
+
+def _effect(row: dict[str, Any]) -> str:
+    if row.get("undefined"):
+        return numbers.not_defined(row["undefined"])
+    if row["effect"] is None:
+        return numbers.EMPTY
+    return numbers.estimate(row["effect"], row["low"], row["high"], sign=True)
+
+
+def matrix(view: RunView) -> dict[str, Any]:
+    """Claims × contexts: the states at a glance."""
+    verdicts = view.run.get("verdicts", [])
+    claims = {v["claim"]: v.get("title", v["claim"]) for v in verdicts}
+    state = {(v["claim"], v["model"], v["reference"]): v["state"] for v in verdicts}
+    rows = []
+    for model, reference in view.contexts:
+        states = [state.get((c, model, reference), "") for c in claims]
+        if any(states):
+            rows.append({"model": view.label(model), "reference": reference, "states": states})
+    return {"claims": list(claims.values()), "rows": rows}
+
+
+def details(view: RunView) -> list[dict[str, Any]]:
+    """One block per analysis that was planned."""
+    out = []
+    for spec in view.run.get("analyses", []):
+        name = (
+            spec["name"] if spec.get("protocol", "corrected") == "corrected" else f"{spec['name']}.{spec['protocol']}"
+        )
+        lost = [
+            {"where": f"{view.label(o['model'])} · {o['reference']}", "what": plain(o["dropped"])}
+            for o in view.run.get("outcomes", [])
+            if o["analysis"] == name and o.get("dropped")
+        ]
+        ran = any(o["analysis"] == name and o.get("tables") for o in view.run.get("outcomes", []))
+        figure = FIGURE_OF.get(spec["name"]) if spec.get("protocol", "corrected") == "corrected" else None
+        out.append({"name": name, "title": spec.get("title", name), "question": spec.get("question", ""),
+                    "falsified_by": spec.get("falsified_by", ""), "protocol": spec.get("protocol", "corrected"),
+                    "source": spec.get("reference", ""), "parameters": plain(spec.get("parameters", {})),
+                    "version": plain(spec.get("version")), "figure": figure, "ran": ran, "dropped": lost,
+                    "tables": analysis_tables(view, name)})  # fmt: skip
+    return out
+
+
+def ledger(view: RunView) -> Table:
+    """Every test of the run."""
+    heads = (("test", False, ""), ("model", False, ""), ("reference", False, ""), ("hypothesis", False, ""),
+             ("effect", True, ""), ("interval", True, ""), ("p", True, "raw"), ("q", True, "Benjamini-Hochberg"),
+             ("family", True, "tests adjusted together"), ("units", True, ""), ("outcome", False, ""))  # fmt: skip
+    rows = []
+    for row in records(view.tests):
+        low = row.get("low")
+        rows.append((
+            cell(wording.test_name(row["id"])), cell(view.label(row["model"])), cell(row["reference"]),
+            cell(f"{row['hypothesis']} ({row['side']}; {row['unit']})"), cell(row["effect"], numbers.signed),
+            Cell(text=numbers.interval(low, row.get("high"), sign=True), key="" if low is None else repr(float(low))),
+            cell(row["p_raw"], numbers.p_value), cell(row["q_value"], numbers.p_value),
+            cell(row["family_size"] or None, numbers.count), cell(row["n_units"], numbers.count),
+            cell(wording.outcome_words(row, view.alpha)),
+        ))  # fmt: skip
+    columns = tuple(Column(head=h, numeric=n, hint=t) for h, n, t in heads)
+    return Table(title="Every test of this run", columns=columns, rows=tuple(rows), note="Complete: tests.tsv")
+
+
+def losses(view: RunView) -> list[tuple[str, Pairs]]:
+    """Named lists of what did not come through."""
+    cells = view.run.get("cells", {})
+    out: list[tuple[str, Pairs]] = []
+    genes = [(words(k), numbers.count(v)) for k, v in cells.get("gene_counts", {}).items()]
+    if genes:
+        out.append(("Gene identifiers (complete account: tables/gene_ids.tsv)", genes))
+    dropped = [(words(k), numbers.count(v)) for k, v in cells.get("dropped", {}).items()]
+    out.append(("Cells and genes left out", dropped or [("nothing", numbers.count(0))]))
+    for reference in view.run.get("references", []):
+        counts = dict(reference.get("counts", {})) | dict(view.universe(reference["name"]).get("counts", {}))
+        if counts:
+            out.append((f"Reference {reference['name']}", [(words(k), numbers.count(v)) for k, v in counts.items()]))
+    for card in view.models:
+        seen = card.get("attention", {})
+        pairs: Pairs = [("genes of the cells that the model knows", numbers.count(card.get("vocabulary_genes")))]
+        if "n_pairs" in seen:
+            lost = seen["n_pairs"] - seen["n_pairs_observed"]
+            pairs += [("pairs", numbers.count(seen["n_pairs"])),
+                      ("pairs observed", numbers.count(seen["n_pairs_observed"])),
+                      ("pairs unobserved (met in too few cells)", numbers.count(lost))]  # fmt: skip
+        out.append((view.label(card["name"]), pairs))
+    for outcome in view.run.get("outcomes", []):
+        if outcome.get("dropped"):
+            where = f"{outcome['analysis'].replace('_', ' ')} · {view.label(outcome['model'])} · {outcome['reference']}"
+            out.append((where, [(words(k), plain(v)) for k, v in outcome["dropped"].items()]))
+    return out
+
+
+def skipped(view: RunView) -> Table | None:
+    """Analyses that did not run, with reasons; None when all ran."""
+    rows = [
+        (cell(s["analysis"].replace("_", " ")), cell(view.label(s["model"])), cell(s["reference"]), cell(s["reason"]))
+        for s in view.run.get("skipped", [])
+    ]
+    if not rows:
+        return None
+    heads = ("analysis", "model", "reference", "reason")
+    return Table(title="Skipped analyses", columns=tuple(Column(head=h) for h in heads), rows=tuple(rows))
+
+
+def methods(view: RunView) -> list[tuple[str, Pairs]]:
+    """Settings, inputs, model cards and versions."""
+    run, cells = view.run, view.run.get("cells", {})
+    out: list[tuple[str, Pairs]] = [
+        ("Settings", [(words(k), "none" if v is None else f"{v:g}" if isinstance(v, float) else str(v))
+                      for k, v in run.get("settings", {}).items()]),
+        ("Cells", [("source", plain(cells.get("source"))), ("digest", plain(cells.get("digest"))),
+                   ("roles", plain(cells.get("roles", {}))),
+                   ("cell states", ", ".join(f"{s['cell_state']} ({numbers.count(s['n_cells'])})"
+                                             for s in cells.get("states", [])) or "none named")]),
+    ]  # fmt: skip
+    for reference in run.get("references", []):
+        universe = view.universe(reference["name"])
+        out.append((f"Reference {reference['name']}", [
+            ("source", plain(reference.get("source"))), ("digest", plain(reference.get("digest"))),
+            ("universe", f"{plain(universe.get('name'))} (digest {plain(universe.get('digest'))})"),
+            ("restrictions", plain(universe.get("restrictions", []))),
+        ]))  # fmt: skip
+    order = (
+        "family",
+        "spec",
+        "n_layers",
+        "n_heads",
+        "width",
+        "vocabulary_size",
+        "max_length",
+        "n_parameters",
+        "sha256",
+        "namespace",
+        "tokenisation",
+        "normalisation",
+        "activation",
+        "special_tokens",
+        "causal",
+        "licence",
+        "notes",
+    )
+    for card in view.models:
+        pairs = [(words(k), plain(card[k])) for k in order if k in card]
+        check, seen = card.get("verification", {}), card.get("attention", {})
+        if not numbers.is_missing(check.get("max_abs_difference")):
+            pairs.append(("largest difference to the plain softmax path", numbers.short(check["max_abs_difference"])
+                          + f" (over {plain(check.get('n_cells'))} cells)"))  # fmt: skip
+        pairs += [(f"attention: {words(k)}", plain(v)) for k, v in seen.items()]
+        out.append((view.label(card["name"]), pairs))
+    out.append(("Versions", [(k, str(v)) for k, v in run.get("versions", {}).items()]))
+    return out
+
+
+def citations(view: RunView) -> list[str]:
+    """Sources of the methods, of references, cells and models, each once."""
+    lines: dict[str, None] = {}
+    for spec in view.run.get("analyses", []):
+        if spec.get("reference"):
+            lines[f"{spec.get('title', spec['name'])}: {spec['reference']}"] = None
+    for reference in view.run.get("references", []):
+        lines[f"Reference {reference['name']}: {plain(reference.get('source'))}"] = None
+    for card in view.models:
+        lines[
+            f"{view.label(card['name'])}: {plain(card.get('licence')) if card.get('licence') else 'licence not stated'}"
+        ] = None
+    for line in view.run.get("attribution", []):
+        lines[str(line)] = None
+    return list(lines)

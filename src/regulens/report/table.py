@@ -1,0 +1,214 @@
+"""How does a table of the run become a table of the page? Headings, formats, order, and a limit on rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from regulens.report import numbers
+from regulens.report.model import RunView, records
+from regulens.report.wording import direction_label, feature_label, score_label, side_label
+
+LIMIT = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """Heading, alignment and a sentence for the tooltip."""
+
+    head: str
+    numeric: bool = False
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """Text as printed and the key by which the column sorts."""
+
+    text: str
+    key: str
+    tone: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table ready to print; `note` says what was cut and where the complete table is."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+    is_open: bool = True
+
+
+Format = Callable[[Any], str]
+
+_AUROC = "area under the ROC curve; 0.5 is chance"
+
+#: Column of a run's table → (heading, format, hint). Columns not listed print as they are.
+COLUMNS: dict[str, tuple[str, Format | None, str]] = {
+    "score": ("score", score_label, ""), "baseline": ("baseline", score_label, ""),
+    "direction": ("direction", direction_label, ""), "side": ("side", side_label, ""),
+    "feature": ("feature", feature_label, ""), "auroc": ("AUROC", numbers.fixed, _AUROC),
+    "n_pos": ("n⁺", numbers.count, "positive pairs"), "n_neg": ("n⁻", numbers.count, "other pairs"),
+    "n_regulators": ("regulators", numbers.count, "units of resampling"),
+    "se": ("SE", numbers.fixed, "cluster standard error"), "se0": ("SE₀", numbers.fixed, "null SE, independent pairs"),
+    "auprc": ("AUPRC", numbers.short, "average precision"), "prevalence": ("prevalence", numbers.short, ""),
+    "auprc_ratio": ("AUPRC / prevalence", lambda v: numbers.fixed(v, 2), "1 is chance"),
+    "epr": ("EPR", lambda v: numbers.fixed(v, 2), "early precision ratio: precision at K = n⁺ over prevalence"),
+    "p_maxt": ("p (max-T)", numbers.p_value, "adjusted over all heads and layers"), "p": ("p", numbers.p_value, ""),
+    "tost_p": ("p (equivalence)", numbers.p_value, "two one-sided tests within the smallest effect of interest"),
+    "k": ("K", numbers.count, "pairs called"), "precision": ("precision", numbers.fixed, ""),
+    "recall": ("recall", numbers.fixed, ""), "f1": ("F1", numbers.fixed, ""),
+    "f1_ceiling": ("F1 ceiling", numbers.fixed, "the largest F1 that K allows"),
+    "precision_chance": ("precision by chance", numbers.fixed, ""), "null": ("null", None, ""),
+    "observed": ("observed", numbers.fixed, ""), "null_mean": ("null mean", numbers.fixed, ""),
+    "null_sd": ("null SD", lambda v: numbers.fixed(v, 4), ""), "z": ("z", lambda v: numbers.fixed(v, 2), ""),
+    "preserves": ("the null keeps", None, ""), "auroc_without": ("AUROC without it", numbers.fixed, _AUROC),
+    "change": ("change", numbers.signed, ""), "delta": ("attention − baseline", numbers.signed, "paired"),
+    "smd_before": ("SMD before", numbers.fixed, "standardised mean difference"),
+    "smd_after": ("SMD after", numbers.fixed, "goal: under 0.1"), "coefficient": ("coefficient", numbers.signed, ""),
+    "auroc_attention": ("AUROC attention", numbers.fixed, _AUROC),
+    "auroc_coexpression": ("AUROC co-expression", numbers.fixed, _AUROC),
+    "rho_low": ("|ρ| from", numbers.fixed, ""), "rho_high": ("|ρ| to", numbers.fixed, ""),
+    "decile": ("decile", numbers.count, ""), "value": ("value", numbers.fixed, ""),
+    "layer": ("layer", numbers.count, "counted from zero"), "n_cells": ("cells", numbers.count, ""),
+}  # fmt: skip
+
+#: value → its limits, printed as one interval column after it.
+_INTERVALS = {"auroc": ("low", "high"), "value": ("low", "high"), "coefficient": ("low", "high"),
+              "delta": ("delta_low", "delta_high")}  # fmt: skip
+
+#: (analysis, table) → title; the first of an analysis stands open, the others fold.
+TITLES: dict[str, dict[str, str]] = {
+    "reference_recovery": {
+        "recovery": "Recovery per score", "directions": "Both directions", "recovery_nulls": "Nulls",
+        "nested": "Layer chosen on one part, evaluated on the other",
+        "recovery_at_k": "Precision and F1 among the strongest pairs", "leave_one_out": "Leaving out one regulator",
+    },
+    "gene_level_baselines": {"baselines": "Attention among its baselines"},
+    "expression_matched": {
+        "matched": "AUROC on matched pairs", "matched_balance": "Balance of the match",
+        "matched_unmatched": "Positive pairs without a match",
+    },
+    "coexpression_dominance": {
+        "dominance": "Attention against co-expression", "dominance_coefficients": "Joint logistic model",
+        "dominance_deciles": "Within deciles of co-expression",
+    },
+}  # fmt: skip
+
+_UNPRINTED = {"dominance_hexbin"}
+
+
+def cell(value: Any, form: Format | None = None, *, tone: str = "") -> Cell:
+    """A cell whose text is formatted and whose key keeps full precision."""
+    if numbers.is_missing(value):
+        return Cell(text=numbers.EMPTY, key="", tone=tone)
+    if isinstance(value, bool):
+        return Cell(text="yes" if value else "no", key=str(int(value)), tone=tone)
+    if form is None:
+        form = str if isinstance(value, str) else numbers.short
+    return Cell(text=form(value), key=value if isinstance(value, str) else repr(float(value)), tone=tone)
+
+
+def analysis_tables(view: RunView, analysis: str) -> list[Table]:
+    """Tables of one analysis, all models and references of a kind in one table, at most `LIMIT` rows shown."""
+    kind = analysis.partition(".")[0]  # a reproduction is labelled "<analysis>.published"
+    names = dict(TITLES.get(kind, {}))
+    for owner, _, _, name in view.tables:
+        if owner == analysis and name not in _UNPRINTED:
+            names.setdefault(name, name.replace("_", " ").capitalize())
+    out = []
+    for name, title in names.items():
+        parts = list(view.of(analysis, name))
+        if parts:
+            out.append(_combine(view, analysis, name, title, parts, is_open=not out))
+    return out
+
+
+def _combine(
+    view: RunView, analysis: str, name: str, title: str, parts: list[tuple[str, str, pd.DataFrame]], *, is_open: bool
+) -> Table:
+    each = max(4, LIMIT // len(parts))
+    total = sum(len(t) for _, _, t in parts)
+    limited = total > LIMIT
+    lead = [k for k, names in (("model", view.models), ("reference", view.references)) if len(names) > 1]
+    constant = _constant([t for _, _, t in parts])
+    columns: list[Column] = []
+    rows: list[tuple[Cell, ...]] = []
+    for model, reference, table in parts:
+        part = _ordered(name, table)
+        part = part.head(each) if limited else part
+        names = [c for c in part.columns if c not in _limits_in(part) and c not in constant]
+        if not columns:
+            columns = [Column(head=k) for k in lead] + _columns(part, names)
+        for row in records(part):
+            known = {"model": cell(view.label(model)), "reference": cell(reference)}
+            rows.append((*[known[k] for k in lead], *_cells(row, names)))
+    same = ", ".join(
+        f"{COLUMNS.get(k, (k,))[0]} {cell(v, COLUMNS.get(k, ('', None, ''))[1]).text}" for k, v in constant.items()
+    )
+    note = f"In every row: {same}. " if constant else ""
+    if limited:
+        files = sorted(view.files[(analysis, m, r, name)] for m, r, _ in parts)
+        what = "the first" if name not in ("recovery", "leave_one_out") else "the strongest"
+        note += f"{len(rows)} of {numbers.count(total)} rows, {what} of each model and reference. "
+        note += f"Complete: {', '.join(files)}"
+    return Table(title=title, columns=tuple(columns), rows=tuple(rows), note=note.strip(), is_open=is_open)
+
+
+def _ordered(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Pooled first, then by AUROC; regulators by the size of their influence; else as the analysis wrote it."""
+    if name == "recovery":
+        lead = (table["score"] != "pooled").astype(int)
+        return table.assign(_lead=lead).sort_values(["_lead", "auroc"], ascending=[True, False], kind="stable").drop(
+            columns=["_lead", *[c for c in ("layer", "head") if c in table]]
+        )  # fmt: skip
+    if name == "leave_one_out":
+        return table.sort_values("change", key=lambda s: s.abs(), ascending=False, kind="stable")
+    return table
+
+
+def _constant(tables: list[pd.DataFrame]) -> dict[str, Any]:
+    """Columns with one value in all rows of all tables: said once below the table instead of in every row."""
+    if sum(len(t) for t in tables) < 4:
+        return {}
+    found = {}
+    for name in ("direction", "score", "n_pos", "n_neg", "n_regulators", "se0", "prevalence", "precision_chance"):
+        values = {v for t in tables if name in t for v in t[name].dropna()}
+        if len(values) == 1 and all(name in t and t[name].notna().all() for t in tables):
+            found[name] = values.pop()
+    return found
+
+
+def _limits_in(part: pd.DataFrame) -> set[str]:
+    found = set()
+    for value, (low, high) in _INTERVALS.items():
+        if {value, low, high} <= set(part.columns):
+            found |= {low, high}
+    return found
+
+
+def _columns(part: pd.DataFrame, names: Sequence[str]) -> list[Column]:
+    out = []
+    for name in names:
+        head, _, hint = COLUMNS.get(name, (name.replace("_", " "), None, ""))
+        numeric = pd.api.types.is_numeric_dtype(part[name]) and not pd.api.types.is_bool_dtype(part[name])
+        out.append(Column(head=head, numeric=numeric, hint=hint))
+        if name in _INTERVALS and set(_INTERVALS[name]) <= set(part.columns):
+            out.append(Column(head="interval", numeric=True))
+    return out
+
+
+def _cells(row: dict[str, Any], names: Sequence[str]) -> list[Cell]:
+    out = []
+    for name in names:
+        out.append(cell(row[name], COLUMNS.get(name, ("", None, ""))[1]))
+        if name in _INTERVALS and set(_INTERVALS[name]) <= set(row):
+            low, high = (row[k] for k in _INTERVALS[name])
+            words = numbers.interval(low, high, sign=name in ("delta", "coefficient"))
+            out.append(Cell(text=words, key="" if numbers.is_missing(low) else repr(float(low))))
+    return out

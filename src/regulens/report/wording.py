@@ -1,0 +1,322 @@
+"""Which sentences may a report print? All of them are made here, from registered results and verdict states.
+
+No conclusion is written down: a sentence about a claim is looked up by the state that the rule gave, and a claim
+that has no template of its own is printed with its title and state.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from regulens.report.model import RunView
+from regulens.report.numbers import count, estimate, fixed, is_missing, not_defined
+
+#: The three states, in the order in which they are counted.
+STATES = ("supported", "not supported", "inconclusive")
+
+#: Sign printed beside a state, so that no reading depends on colour.
+SIGNS = {"supported": "✓", "not supported": "✕", "inconclusive": "?"}
+
+_SENTENCES: dict[tuple[str, str], str] = {
+    ("beyond_prominence", "supported"): (
+        "Held against {reference}, the attention of {model} separates regulatory pairs from other pairs better than "
+        "gene prominence does: it passed every comparison of the rule."
+    ),
+    ("beyond_prominence", "not supported"): (
+        "Held against {reference}, the attention of {model} does not separate regulatory pairs from other pairs "
+        "better than gene prominence does, by any amount that the rule counts as of interest."
+    ),
+    ("beyond_prominence", "inconclusive"): (
+        "Held against {reference}, these data do not decide whether the attention of {model} knows more about "
+        "regulatory pairs than gene prominence does."
+    ),
+    ("beyond_coexpression", "supported"): (
+        "Held against {reference}, the attention of {model} separates regulatory pairs from other pairs better than "
+        "co-expression over the same cells does, and adds to it."
+    ),
+    ("beyond_coexpression", "not supported"): (
+        "Held against {reference}, the attention of {model} does not add to what co-expression over the same cells "
+        "says about regulatory pairs, by any amount that the rule counts as of interest."
+    ),
+    ("beyond_coexpression", "inconclusive"): (
+        "Held against {reference}, these data do not decide whether the attention of {model} adds to what "
+        "co-expression over the same cells says about regulatory pairs."
+    ),
+}
+
+#: Rungs whose numbers stand on the card of a claim.
+DECISIVE = {
+    "beyond_prominence": ("pooled", "baseline", "gene_model", "marginal", "matched"),
+    "beyond_coexpression": ("pooled", "coexpression"),
+}
+
+_STEP_LABELS = {
+    "pooled": "attention, pooled", "layer": "attention, layer chosen on other regulators",
+    "baseline": "strongest one-gene score", "gene_model": "gene-only model",
+    "marginal": "marginal-attention product", "coexpression": "co-expression",
+    "matched": "attention, matched pairs", "matched_baseline": "marginal product, matched pairs",
+}  # fmt: skip
+
+_SCORES = {
+    "pooled": "attention, pooled", "attention": "attention", "gene_model": "fitted gene-only model",
+    "marginal_product": "marginal-attention product", "coexpression_abs": "co-expression |ρ|",
+    "coexpression_signed": "co-expression ρ (signed)", "random": "random score",
+}  # fmt: skip
+
+_FEATURES = {
+    "coexpression_abs": "co-expression |ρ|", "coexpression_abs squared": "co-expression |ρ|, squared",
+    "rho_abs": "co-expression |ρ|", "out_degree": "out-degree",
+    "detection": "detection rate", "mean": "mean", "variance": "variance",
+}  # fmt: skip
+
+
+def title() -> str:
+    """Title of the report."""
+    return "What does attention know about gene regulation?"
+
+
+def step_label(step: str) -> str:
+    """Name of a rung of the cascade."""
+    return _STEP_LABELS.get(step, step.replace("_", " "))
+
+
+def score_label(score: Any) -> str:
+    """Name of a score as printed.
+
+    >>> score_label("product_mean"), score_label("L03_H11"), score_label("L00_mean")
+    ('product of means', 'layer 3, head 11', 'layer 0, mean of heads')
+    """
+    score = str(score)
+    if score in _SCORES:
+        return _SCORES[score]
+    kind, _, rest = score.partition("_")
+    if kind[:1] == "L" and kind[1:].isdigit():
+        return f"layer {int(kind[1:])}, " + ("mean of heads" if rest == "mean" else f"head {int(rest[1:])}")
+    plural = {"mean": "means", "variance": "variances", "detection": "detection rates"}
+    if kind == "product":
+        return f"product of {plural.get(rest, rest.replace('_', ' '))}"
+    if kind in ("source", "target") and rest:
+        return f"{'regulator' if kind == 'source' else 'target'}'s {feature_label(rest)}"
+    return score.replace("_", " ")
+
+
+def feature_label(feature: Any) -> str:
+    """Name of a feature as printed."""
+    feature = str(feature)
+    if feature in _FEATURES:
+        return _FEATURES[feature]
+    kind, _, rest = feature.partition("_")
+    if kind in ("source", "target") and rest:
+        return f"{'regulator' if kind == 'source' else 'target'}'s {_FEATURES.get(rest, rest.replace('_', ' '))}"
+    return feature.replace("_", " ")
+
+
+def direction_label(direction: Any) -> str:
+    """Which of the two genes is the query, in words."""
+    known = {"regulator_attends": "regulator attends", "target_attends": "target attends"}
+    return known.get(str(direction), str(direction).replace("_", " "))
+
+
+def side_label(side: Any) -> str:
+    """Side of an edge in words: edges run regulator → target."""
+    return {"source": "regulator", "target": "target"}.get(str(side), str(side))
+
+
+def verdict_sentence(view: RunView, verdict: dict[str, Any]) -> str:
+    """The sentence that the state of a verdict allows; a model is always named by its label."""
+    words = {"model": view.label(verdict["model"]), "reference": verdict["reference"]}
+    template = _SENTENCES.get((verdict["claim"], verdict["state"]))
+    if template is None:
+        template = "Held against {reference}, the claim “{title}” is {state} for {model}."
+        words |= {"title": verdict.get("title", verdict["claim"]), "state": verdict["state"]}
+    return template.format(**words)
+
+
+def answers(view: RunView) -> list[str]:
+    """One sentence per claim that counts its states over models and references."""
+    claims: dict[str, tuple[str, Counter[str]]] = {}
+    for verdict in view.run.get("verdicts", []):
+        name, states = claims.setdefault(verdict["claim"], (verdict.get("title", verdict["claim"]), Counter()))
+        states[verdict["state"]] += 1
+    out = []
+    for name, states in claims.values():
+        total = sum(states.values())
+        order = [*STATES, *sorted(set(states) - set(STATES))]
+        parts = [f"{s} for {states[s] if states[s] < total else 'all'}" for s in order if states[s]]
+        listed = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+        if total == 1:
+            out.append(f"“{name}”: {next(iter(states))}, for the one model and reference of this run.")
+        else:
+            out.append(f"“{name}”: {listed} of {total} pairs of model and reference.".replace("all of", "all"))
+    return out
+
+
+def no_verdict(view: RunView) -> str:
+    """What stands in place of the answer when no rule could be applied."""
+    skipped = len(view.run.get("skipped", []))
+    more = f" {skipped} analyses were skipped; section 6 lists them with their reasons." if skipped else ""
+    return f"This run holds no verdict: no claim had all the analyses that its rule reads.{more}"
+
+
+def demonstration_notice(view: RunView) -> str:
+    """Said once, prominently, when models of the run are demonstration models; else empty."""
+    names = [view.label(m["name"]) for m in view.models if m.get("demonstration")]
+    if not names:
+        return ""
+    subject = f"{names[0]} is a small model" if len(names) == 1 else f"{', '.join(names)} are small models"
+    return (
+        f"{subject} that regulens trains itself, so that the whole audit can be tried at once. Nothing on this page "
+        "generalises from them to any other model: their numbers show how an audit "
+        "reads, not what foundation models know."
+    )
+
+
+def synthetic_notice(view: RunView) -> str:
+    """Watermark of an example run; else empty."""
+    if not view.run.get("synthetic"):
+        return ""
+    return "Synthetic example: every number on this page was drawn at random. It shows the layout and no result."
+
+
+def decisive(view: RunView, verdict: dict[str, Any]) -> list[dict[str, Any]]:
+    """Numbers for the card of a verdict: label, value with interval, and the row itself."""
+    out = []
+    for step in DECISIVE.get(verdict["claim"], ("pooled",)):
+        row = view.step(verdict["model"], verdict["reference"], step)
+        if row is not None:
+            label = step_label(step)
+            if step == "baseline" and row.get("score") and row["score"] != "baseline":
+                label = f"{label} ({score_label(row['score'])})"
+            words = estimate(row["value"], row["low"], row["high"], undefined=row.get("undefined"))
+            out.append(
+                {"label": label, "words": words, "row": row, "rival": step not in ("pooled", "layer", "matched")}
+            )
+    return out
+
+
+def card_facts(view: RunView, verdict: dict[str, Any]) -> list[tuple[str, str]]:
+    """n⁺, units, strictest null and minimum detectable AUROC of the pooled score, as printed pairs."""
+    row = view.step(verdict["model"], verdict["reference"], "pooled")
+    if row is None:
+        return []
+    facts = [("n⁺", count(row["n_pos"])), ("n⁻", count(row["n_neg"])), ("regulators", count(row["n_regulators"]))]
+    if row.get("strictest_null"):
+        facts.append(("strictest null beaten", score_label(row["strictest_null"])))
+    else:
+        facts.append(("strictest null beaten", "none"))
+    if not is_missing(row.get("mde")):
+        facts.append(("detectable from AUROC", fixed(row["mde"])))
+    return facts
+
+
+def test_name(test_id: Any) -> str:
+    """Last part of a test id, as words."""
+    return str(test_id).rsplit("/", 1)[-1].replace("_", " ")
+
+
+def outcome_words(row: dict[str, Any], alpha: float) -> str:
+    """What a row of the ledger says, in at most a few words."""
+    if row.get("undefined"):
+        return not_defined(row["undefined"])
+    if not row.get("confirmatory", True):
+        return "descriptive"
+    q = row.get("q_value")
+    if is_missing(q):
+        return "not adjusted"
+    return f"q < {alpha:g}" if float(q) < alpha else f"q ≥ {alpha:g}"
+
+
+def ledger_counts(view: RunView) -> dict[str, int]:
+    """Numbers of planned, recorded, undefined, confirmatory tests and families."""
+    frame = view.tests
+    if frame.empty:
+        return {"planned": 0, "recorded": 0, "undefined": 0, "confirmatory": 0, "families": 0, "below": 0}
+    undefined = frame["undefined"].fillna("").astype(str).str.len() > 0
+    q = frame["q_value"].astype("Float64")
+    return {
+        "planned": len(frame),
+        "recorded": int((frame["p_raw"].notna() | undefined).sum()),
+        "undefined": int(undefined.sum()),
+        "confirmatory": int(frame["confirmatory"].astype(bool).sum()),
+        "families": int(frame.loc[q.notna(), "family"].nunique()),
+        "below": int((q < view.alpha).fillna(value=False).sum()),
+    }
+
+
+def ledger_sentence(view: RunView) -> str:
+    """How many tests there were and how they were adjusted."""
+    n = ledger_counts(view)
+    if not n["planned"]:
+        return "No test was planned in this run."
+    return (
+        f"{n['planned']} tests were planned before any data was read; {n['recorded']} were recorded, {n['undefined']} "
+        f"of them as not defined, with the reason. {n['confirmatory']} are confirmatory; those with a p-value were "
+        f"adjusted in {n['families']} families (Benjamini-Hochberg), and {n['below']} have q < {view.alpha:g}."
+    )
+
+
+def universe_words(view: RunView, reference: str) -> str:
+    """Universe of a reference in one clause."""
+    universe = view.universe(reference)
+    if not universe:
+        return reference
+    counts = universe.get("counts", {})
+    pairs = f", {count(counts['candidates'])} candidate pairs" if "candidates" in counts else ""
+    return f"{reference} (universe {universe['name']}, {count(counts.get('evaluable'))} evaluable edges{pairs})"
+
+
+def caption(view: RunView, figure: str) -> str:
+    """Caption of a figure: what is drawn, universe, n, interval."""
+    where = "; ".join(universe_words(view, r) for r in view.references)
+    level = 100 * (1 - view.alpha)
+    cells = view.run.get("cells", {})
+    common = f"Endpoint: reference recovery. {where}. {count(cells.get('n_cells'))} cells."
+    bars = f"Bars: {level:g} % intervals over regulators."
+    words = {
+        "cascade": (
+            "From the easiest comparison to the strictest. Filled marks are attention, hollow marks scores it has to "
+            f"beat; the dashed line is chance, the grey bar what these numbers of pairs cannot tell from chance. {bars}"
+        ),
+        "layer_head": (
+            "AUROC of every attention head and of the mean over heads of each layer. Outlined: above chance after "
+            f"max-T adjustment over all heads (p < {view.alpha:g}). The strongest cell of a map is a "
+            f"selection, not a result. Models: {', '.join(view.label(m['name']) for m in view.models)}."
+        ),
+        "baselines": (
+            "Left: AUROC of attention (filled, shaded row) and of its rivals, on identical pairs. "
+            f"Right: paired differences. {bars}"
+        ),
+        "matched": (
+            "Left: each true pair against pairs of equally expressed genes (conditional), and all such pairs together "
+            f"(pooled). Right: standardised mean difference before (hollow) and after (filled) matching. {bars}"
+        ),
+        "dominance": (
+            "Left: all pairs by co-expression and by rank of attention, line: mean rank. Middle: AUROC inside deciles "
+            "of |ρ|; shaded: 95 % band of a random score. Right: coefficients of a joint logistic model. "
+            f"{bars}"
+        ),
+    }  # fmt: skip
+    return f"{words[figure]} {common}"
+
+
+def alt_text(view: RunView, figure: str) -> str:
+    """Alternative text of a figure: what it shows and for how many contexts; the tables carry the numbers."""
+    what = {
+        "cascade": "AUROC with intervals for each rung of the cascade",
+        "layer_head": "Heat maps of AUROC per layer and head",
+        "baselines": "AUROC of attention and of gene-level baselines, with paired differences",
+        "matched": "AUROC on expression-matched pairs and balance of the match",
+        "dominance": "Attention against co-expression: density, AUROC inside deciles, coefficients",
+    }[figure]
+    pooled = []
+    for model, reference in view.contexts:
+        row = view.step(model, reference, "pooled")
+        if row is not None and not is_missing(row["value"]):
+            pooled.append(f"{view.label(model)} on {reference} {fixed(row['value'])}")
+    return f"{what}. Pooled AUROC: {'; '.join(pooled)}." if pooled else f"{what}."
+
+
+def reproduce_command() -> str:
+    """Command that repeats the run."""
+    return "regulens audit plan.yaml"
