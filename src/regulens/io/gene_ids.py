@@ -149,8 +149,8 @@ def align_genes(
 
     Identifiers that the table does not know stay usable under their own name. When two different identifiers mean
     one gene, ``duplicates="refuse"`` keeps the better match (approved symbol or Ensembl id before previous symbol
-    before alias, then the first of equals) and gives up the others, which are counted as ``duplicate``: an alias beside its
-    approved symbol is often another gene's old name, so that adding it up unasked could mix two genes.
+    before alias, then the first of equals) and gives up the others, which are counted as ``duplicate``: an alias beside
+    its approved symbol is often another gene's old name, so that adding it up unasked could mix two genes.
     ``"sum"`` adds them and counts them as ``merged``.
 
     Parameters
