@@ -1,0 +1,392 @@
+"""How does the attention of many cells become sums and counts per partition, resumably, whatever the number of workers?
+
+Cells are divided into partitions and units of work (`layout`). A worker runs the cells of a unit and adds their blocks
+(`accumulate`); the calling process adds the units of a partition in their fixed order, in float64. A partition that is
+complete is written to the store and marked done; the running sums of an unfinished one are saved now and then. A run
+that was interrupted continues from there and ends in the same bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from regulens.attention.accumulate import PairAxes, add_counts, add_layer, clear_own, places
+from regulens.attention.layout import Layout, Unit, expected_lengths, lay_out
+from regulens.attention.result import Attention
+from regulens.errors import DigestMismatchError, StoreError
+from regulens.io import store
+from regulens.io.atomic import write_bytes
+from regulens.models.base import AbstractAdapter, LayerAttention
+from regulens.parallel import run_ordered, workers
+from regulens.provenance import digest_frame, digest_of, digest_strings
+from regulens.types.attention import AttentionSummary, ModelCard
+from regulens.types.cells import Cells
+
+#: Raised whenever the numbers of a store would change with the same inputs.
+ALGORITHM = 1
+#: Tokens per forward pass, padding included. More costs memory and, on a processor, gains nothing.
+BATCH_TOKENS = 8192
+#: Seconds between two savings of the running sums of a partition.
+CHECKPOINT_SECONDS = 20.0
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gathered:
+    """What some cells of one partition add up to.
+
+    Parameters
+    ----------
+    sums
+        Float64, shape ``(layer, head, direction, regulator, target)``.
+    counts
+        Int32, shape ``(regulator, target)``.
+    tokens
+        Int64, shape ``(cell,)``: real tokens of each cell, in the order in which they were run.
+    """
+
+    sums: np.ndarray
+    counts: np.ndarray
+    tokens: np.ndarray
+
+    def add(self, other: Gathered) -> Gathered:
+        """Add another to this one, in place of this one's arrays."""
+        np.add(self.sums, other.sums, out=self.sums)
+        np.add(self.counts, other.counts, out=self.counts)
+        return Gathered(self.sums, self.counts, np.concatenate([self.tokens, other.tokens]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Job:
+    """What a worker has to know, the same for all units."""
+
+    adapter: AbstractAdapter
+    cells: Cells
+    axes: PairAxes
+    seed: int
+
+    @property
+    def shape(self) -> tuple[int, int, int, int, int]:
+        """Shape of a unit's sums."""
+        card = self.adapter.card
+        return (card.n_layers, card.n_heads, 2, len(self.axes.own), int(self.axes.target.max()) + 1)
+
+
+def extract(
+    adapter: AbstractAdapter,
+    cells: Cells,
+    *,
+    genes: Sequence[str],
+    regulators: Sequence[str],
+    partition_by: Sequence[str] = ("cell_state", "donor"),
+    n_blocks: int = 1,
+    max_cells: int | None = None,
+    seed: int = 0,
+    jobs: int = 1,
+    out: Path | str | None = None,
+    batch_tokens: int = BATCH_TOKENS,
+    progress: Progress | None = None,
+) -> Attention:
+    """Run cells through a model and add up its exact attention between regulators and targets.
+
+    Every cell enters with all tokens that the model makes of it: attention is a share of what the token attends to,
+    and is not renormalised to the genes chosen here. Special tokens are never a regulator or a target.
+
+    Parameters
+    ----------
+    genes, regulators
+        Symbols of the target and regulator axes, all of them genes of the cells. Genes that the model does not know
+        stay on the axis and are never observed.
+    partition_by, n_blocks, max_cells
+        See `layout.lay_out`.
+    seed
+        Root of the random choices (blocks, sampled cells, and what the model's own tokenisation draws).
+    jobs
+        Worker processes; changes no number.
+    out
+        Where the store goes; None keeps float32 sums in memory. A finished store of the same inputs is reused, an
+        unfinished one is continued.
+    batch_tokens
+        See `layout.lay_out`; larger batches need more memory.
+    progress
+        Called with (cells done, cells in all) after every unit, and once at the start of a resumed run.
+
+    Returns
+    -------
+    The attention, read lazily from disk when `out` is given.
+
+    Raises
+    ------
+    AlignmentError
+        When an axis names a gene that the cells do not have.
+    DigestMismatchError
+        When the store at `out`, finished or not, belongs to other inputs.
+    StoreError
+        When it is damaged, or the disk is full.
+    """
+    genes, regulators = tuple(genes), tuple(regulators)
+    axes = PairAxes.build(cells.genes, genes, regulators)
+    workers(jobs)
+    known = adapter.gene_tokens(cells.genes) >= 0
+    layout = lay_out(
+        cells,
+        expected_lengths(cells, known, adapter.card.max_length),
+        partition_by=partition_by,
+        n_blocks=n_blocks,
+        max_cells=max_cells,
+        batch_tokens=batch_tokens,
+        seed=seed,
+    )
+    key = _key(adapter.card, cells, genes, regulators, layout, seed)
+    job = Job(adapter=adapter, cells=cells, axes=axes, seed=seed)
+    source = {"adapter": adapter, "cells": cells, "seed": seed}
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="regulens-") as folder:
+            memory = _Memory(job, layout)
+            _fill(memory, job, layout, folder=Path(folder), jobs=jobs, progress=progress)
+        facts = _facts(layout, memory.tokens, memory.counts)
+        summary = AttentionSummary(
+            sums=memory.sums,
+            counts=memory.counts,
+            partitions=layout.partitions,
+            genes=genes,
+            regulators=regulators,
+            card=adapter.card,
+            digest=key,
+            facts=facts,
+        )
+        return Attention(summary, **source)
+
+    out = Path(out)
+    if not out.exists():
+        content = {
+            "genes": list(genes),
+            "regulators": list(regulators),
+            "partitions": json.loads(layout.partitions.to_json(orient="split", index=False)),
+            "card": _portable(adapter.card),
+            "seed": seed,
+            "kind": "probability",
+        }
+        _fill_store(out, job, layout, key=key, content=content, jobs=jobs, progress=progress)
+    elif progress is not None:
+        progress(layout.n_cells, layout.n_cells)
+    return Attention.open(out, key=key, card=adapter.card, **source)
+
+
+def _fill_store(
+    out: Path, job: Job, layout: Layout, *, key: str, content: dict[str, Any], jobs: int, progress: Progress | None
+) -> None:
+    """Fill a store beside `out`, from wherever an earlier attempt stopped, and move it into place."""
+    partial = out.with_name(f"{out.name}.partial")
+    shape = (len(layout.partitions), *job.shape)
+    key_file = partial / "key"
+    if key_file.exists():
+        found = key_file.read_text(encoding="utf-8")
+        if found != key:
+            message = (
+                f"Expected an unfinished attention store of these inputs (key {key}) at {partial}, got one of others "
+                f"(key {found}). Remove it, or choose another folder."
+            )
+            raise DigestMismatchError(message)
+    else:
+        # Sums of one partition pass through the disk in float64, once per worker, before the store takes them.
+        store.require_space(out.parent, 4 * int(np.prod(shape)) + 8 * int(np.prod(job.shape)) * (2 * workers(jobs) + 1))
+        if partial.exists():
+            shutil.rmtree(partial)
+        with store.disk(partial):
+            (partial / "done").mkdir(parents=True)
+        store.create(partial / "store", key=key, content=content, shape=shape)
+        write_bytes(key_file, key.encode())
+    with store.disk(partial):
+        with tempfile.TemporaryDirectory(prefix="units-", dir=partial) as folder:
+            filled = _Disk(partial)
+            _fill(filled, job, layout, folder=Path(folder), jobs=jobs, progress=progress)
+        facts = _facts(layout, filled.all_tokens(len(layout.partitions)), filled.counts())
+        store.add_content(partial / "store", {**content, "facts": facts})
+        store.complete(partial / "store", out)
+        shutil.rmtree(partial)
+
+
+class _Memory:
+    """Finished partitions in memory."""
+
+    def __init__(self, job: Job, layout: Layout) -> None:
+        n = len(layout.partitions)
+        self.sums = np.zeros((n, *job.shape), dtype=np.float32)
+        self.counts = np.zeros((n, *job.shape[-2:]), dtype=np.int32)
+        self.tokens = [np.zeros(0, dtype=np.int64)] * n
+
+    def done(self, partition: int) -> bool:
+        return False
+
+    def put(self, partition: int, found: Gathered) -> None:
+        self.sums[partition], self.counts[partition] = found.sums, found.counts
+        self.tokens[partition] = found.tokens
+
+    def checkpoint(self, partition: int, n_units: int, found: Gathered) -> None:
+        pass
+
+    def resume(self, partition: int) -> tuple[int, Gathered | None]:
+        return 0, None
+
+
+class _Disk:
+    """Finished partitions in an unfinished store, and the running sums of the one that is being added up."""
+
+    def __init__(self, partial: Path) -> None:
+        self._partial = partial
+        self._running = partial / "running.npz"
+
+    def done(self, partition: int) -> bool:
+        return self._marker(partition).exists()
+
+    def put(self, partition: int, found: Gathered) -> None:
+        store.write_partition(self._partial / "store", partition, found.sums, found.counts)
+        write_bytes(self._marker(partition), json.dumps(found.tokens.tolist()).encode())
+        self._running.unlink(missing_ok=True)
+
+    def checkpoint(self, partition: int, n_units: int, found: Gathered) -> None:
+        arrays = {"sums": found.sums, "counts": found.counts, "tokens": found.tokens}
+        store.write_arrays(self._running, at=np.array([partition, n_units]), **arrays)
+
+    def resume(self, partition: int) -> tuple[int, Gathered | None]:
+        if not self._running.exists():
+            return 0, None
+        try:
+            found = store.read_arrays(self._running)
+        except (ValueError, OSError, EOFError) as problem:
+            message = f"Expected saved sums at {self._running}, got something unreadable ({problem}). Remove the file."
+            raise StoreError(message) from problem
+        if found["at"][0] != partition:
+            return 0, None
+        return int(found["at"][1]), Gathered(found["sums"], found["counts"], found["tokens"])
+
+    def all_tokens(self, n_partitions: int) -> list[np.ndarray]:
+        return [np.array(json.loads(self._marker(p).read_text()), dtype=np.int64) for p in range(n_partitions)]
+
+    def counts(self) -> Any:
+        return store.open_arrays(self._partial / "store")[1]
+
+    def _marker(self, partition: int) -> Path:
+        return self._partial / "done" / f"{partition:06d}.json"
+
+
+def _fill(
+    target: _Memory | _Disk, job: Job, layout: Layout, *, folder: Path, jobs: int, progress: Progress | None
+) -> None:
+    """Run the units that are still to do and put every partition away as soon as its last unit is added."""
+    last = {u.partition: u.index for u in layout.units}
+    saved = {p: target.resume(p) for p in last if not target.done(p)}
+    todo = [u for u in layout.units if u.partition in saved and u.index >= saved[u.partition][0]]
+    total = layout.n_cells
+    done = total - sum(u.n_cells for u in todo)
+    if progress is not None and done:
+        progress(done, total)
+    running: dict[int, Gathered] = {p: g for p, (_, g) in saved.items() if g is not None}
+    del saved
+    moment = time.monotonic()
+    for unit, found in zip(todo, _results(job, todo, folder=folder, jobs=jobs)):
+        before = running.pop(unit.partition, None)
+        now = found if before is None else before.add(found)
+        if unit.index == last[unit.partition]:
+            clear_own(now.sums, now.counts, job.axes)
+            target.put(unit.partition, now)
+            moment = time.monotonic()
+        else:
+            running[unit.partition] = now
+            if time.monotonic() - moment > CHECKPOINT_SECONDS:
+                target.checkpoint(unit.partition, unit.index + 1, now)
+                moment = time.monotonic()
+        del found, now, before
+        done += unit.n_cells
+        if progress is not None:
+            progress(done, total)
+
+
+def _results(job: Job, units: list[Unit], *, folder: Path, jobs: int) -> Iterator[Gathered]:
+    """Yield what every unit adds up to, in order; through files when other processes do the work."""
+    if min(workers(jobs), len(units)) <= 1:
+        yield from run_ordered(lambda unit: run_unit(job, unit), units, jobs=1)
+        return
+    described = folder / "job.pickle"
+    write_bytes(described, pickle.dumps(job, protocol=pickle.HIGHEST_PROTOCOL))
+    for written in run_ordered(_run_in_worker, [(str(described), unit) for unit in units], jobs=jobs):
+        found = store.read_arrays(Path(written))
+        Path(written).unlink()
+        yield Gathered(found["sums"], found["counts"], found["tokens"])
+
+
+def run_unit(job: Job, unit: Unit) -> Gathered:
+    """Run the cells of a unit and add up their attention, batch by batch, in order."""
+    sums = np.zeros(job.shape, dtype=np.float64)
+    counts = np.zeros(job.shape[-2:], dtype=np.int32)
+    tokens = []
+    for rows in unit.batches:
+        batch = job.adapter.tokenize(job.cells, np.array(rows, dtype=np.int64), seed=job.seed)
+        found = places(batch, job.axes)
+
+        def tap(layer: LayerAttention, found: list = found) -> None:
+            add_layer(sums, layer, found)
+
+        job.adapter.forward(batch, tap=tap)
+        add_counts(counts, found)
+        tokens.append(batch.mask.sum(axis=1))
+    return Gathered(sums, counts, np.concatenate(tokens).astype(np.int64))
+
+
+#: The job that this worker process was last given, by the file that describes it: one model in memory, read once.
+_held: dict[str, Job] = {}
+
+
+def _run_in_worker(task: tuple[str, Unit]) -> str:
+    described, unit = task
+    if described not in _held:
+        _held.clear()
+        _held[described] = pickle.loads(Path(described).read_bytes())
+    found = run_unit(_held[described], unit)
+    written = Path(described).with_name(f"{unit.partition}-{unit.index}.npz")
+    store.write_arrays(written, sums=found.sums, counts=found.counts, tokens=found.tokens)
+    return str(written)
+
+
+def _key(
+    card: ModelCard, cells: Cells, genes: tuple[str, ...], regulators: tuple[str, ...], layout: Layout, seed: int
+) -> str:
+    """Digest of everything that decides the numbers of a store."""
+    model = (card.sha256, card.family, card.n_layers, card.n_heads, card.max_length, card.tokenisation)
+    order = [(u.partition, u.index, u.batches) for u in layout.units]
+    partitions = digest_frame(layout.partitions)
+    axes = (digest_strings(genes), digest_strings(regulators))
+    return digest_of(ALGORITHM, model, cells.digest, axes, partitions, order, seed)
+
+
+def _portable(card: ModelCard) -> dict[str, Any]:
+    """Card without the folder that the model happened to lie in."""
+    family, _, place = card.spec.rpartition(":")
+    return {**dataclasses.asdict(card), "spec": f"{family}:{Path(place).name}" if family else Path(place).name}
+
+
+def _facts(layout: Layout, tokens: list[np.ndarray], counts: Any) -> dict[str, Any]:
+    met = np.zeros(counts.shape[1:], dtype=bool)
+    for partition in range(counts.shape[0]):
+        met |= np.asarray(counts[partition]) > 0
+    return {
+        "n_cells": layout.n_cells,
+        "n_partitions": len(layout.partitions),
+        "cells_without_known_genes": len(layout.empty),
+        "cells_not_drawn": layout.not_drawn,
+        "tokens_median": float(np.median(np.concatenate(tokens))),
+        "n_pairs_met": int(met.sum()),
+    }

@@ -1,0 +1,177 @@
+"""Which cells form a partition, and in which order and company are they run?
+
+The order and the company of a cell decide the last bits of its attention, so both are fixed here, before any work is
+handed out, from the cells, the settings and the seed alone. The number of workers is not among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from regulens.errors import ParameterError, SchemaError
+from regulens.rng import stream
+from regulens.types.cells import Cells
+
+#: Cells per unit of work: what a worker does between two reports, and at most what a kill can cost it.
+UNIT_CELLS = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """Cells that one worker runs in one go.
+
+    Parameters
+    ----------
+    partition
+        Row of the partition table.
+    index
+        Position among the units of the partition; they are summed in this order.
+    batches
+        Rows of the cells, one tuple per batch of the model.
+    """
+
+    partition: int
+    index: int
+    batches: tuple[tuple[int, ...], ...]
+
+    @property
+    def n_cells(self) -> int:
+        """Cells of all batches."""
+        return sum(len(b) for b in self.batches)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Layout:
+    """Partitions, their units of work in order, and the cells left out.
+
+    Parameters
+    ----------
+    partitions
+        Columns ``partition``, ``cell_state``, ``donor``, ``block``, ``n_cells``.
+    units
+        Sorted by partition, then index.
+    empty
+        Rows of cells without a single gene that the model knows.
+    not_drawn
+        Number of cells left out by `max_cells`.
+    """
+
+    partitions: pd.DataFrame
+    units: tuple[Unit, ...]
+    empty: np.ndarray
+    not_drawn: int
+
+    @property
+    def n_cells(self) -> int:
+        """Cells that are run."""
+        return int(self.partitions["n_cells"].sum())
+
+
+def lay_out(
+    cells: Cells,
+    lengths: np.ndarray,
+    *,
+    partition_by: Sequence[str],
+    n_blocks: int,
+    max_cells: int | None,
+    batch_tokens: int,
+    seed: int,
+    unit_cells: int = UNIT_CELLS,
+) -> Layout:
+    """Divide cells into partitions, units and batches.
+
+    Parameters
+    ----------
+    lengths
+        Shape ``(cell,)``: expected number of tokens. Cells of similar length share a batch, so that little is padded.
+    partition_by
+        Roles among ``cell_state`` and ``donor``. A role that the cells do not have makes one group, named ``all``.
+    n_blocks
+        Random blocks of nearly equal size inside each group (for resampling cells later); small groups have fewer.
+    max_cells
+        Run a uniform random sample of this many cells; None for all.
+    batch_tokens
+        At most this many tokens, padding included, in one batch; a longer cell runs alone.
+
+    Raises
+    ------
+    ParameterError
+        When a number is out of range, or no cell is left.
+    SchemaError
+        When `partition_by` names something else than a role of partitions.
+    """
+    odd = [r for r in partition_by if r not in ("cell_state", "donor")]
+    if odd:
+        message = f"Expected partition_by among ('cell_state', 'donor'), got {odd}. Name the column's role first."
+        raise SchemaError(message)
+    for name, value in (("n_blocks", n_blocks), ("batch_tokens", batch_tokens), ("unit_cells", unit_cells)):
+        if value < 1:
+            message = f"Expected {name} >= 1, got {value}."
+            raise ParameterError(message)
+    if max_cells is not None and max_cells < 1:
+        message = f"Expected max_cells >= 1 or None for all, got {max_cells}."
+        raise ParameterError(message)
+
+    rows = np.flatnonzero(lengths > 0)
+    empty = np.flatnonzero(lengths <= 0)
+    if not len(rows):
+        message = (
+            f"Expected cells with genes that the model knows, got {len(lengths)} cells without any. "
+            "Check that gene symbols or Ensembl ids match the model's vocabulary."
+        )
+        raise ParameterError(message)
+    not_drawn = 0
+    if max_cells is not None and max_cells < len(rows):
+        not_drawn = len(rows) - max_cells
+        rows = np.sort(stream(seed, "attention/cells").choice(rows, size=max_cells, replace=False))
+
+    labels = {
+        role: cells.obs[role].astype(str).to_numpy()
+        if role in partition_by and role in cells.obs
+        else np.full(cells.n_cells, "all")
+        for role in ("cell_state", "donor")
+    }
+    table, units = [], []
+    groups = pd.DataFrame({"state": labels["cell_state"][rows], "donor": labels["donor"][rows], "row": rows})
+    for (state, donor), group in groups.groupby(["state", "donor"], sort=True):
+        own = group["row"].to_numpy()
+        if n_blocks > 1:
+            own = stream(seed, f"attention/blocks/{state}/{donor}").permutation(own)
+        for block, members in enumerate(np.array_split(own, min(n_blocks, len(own)))):
+            partition = len(table)
+            table.append((partition, state, donor, block, len(members)))
+            members = members[np.lexsort((members, lengths[members]))]
+            for index, start in enumerate(range(0, len(members), unit_cells)):
+                chosen = members[start : start + unit_cells]
+                units.append(
+                    Unit(partition=partition, index=index, batches=_batches(chosen, lengths[chosen], batch_tokens))
+                )
+    frame = pd.DataFrame(table, columns=["partition", "cell_state", "donor", "block", "n_cells"])
+    return Layout(partitions=frame, units=tuple(units), empty=empty, not_drawn=not_drawn)
+
+
+def _batches(rows: np.ndarray, lengths: np.ndarray, budget: int) -> tuple[tuple[int, ...], ...]:
+    """Cut rows, sorted by ascending length, into batches whose padded size stays within the budget."""
+    batches: list[list[int]] = [[]]
+    for row, length in zip(rows.tolist(), lengths.tolist()):
+        if batches[-1] and (len(batches[-1]) + 1) * length > budget:
+            batches.append([])
+        batches[-1].append(row)
+    return tuple(tuple(b) for b in batches)
+
+
+def expected_lengths(cells: Cells, known: np.ndarray, max_length: int) -> np.ndarray:
+    """Detected genes of each cell that the model knows, at most `max_length`; int64, shape ``(cell,)``.
+
+    Parameters
+    ----------
+    known
+        Bool, shape ``(gene,)``.
+    """
+    present = (cells.counts.data > 0) & known[cells.counts.indices]
+    sums = np.concatenate([[0], np.cumsum(present)])
+    return np.minimum(sums[cells.counts.indptr[1:]] - sums[cells.counts.indptr[:-1]], max_length).astype(np.int64)

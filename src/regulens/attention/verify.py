@@ -1,0 +1,136 @@
+"""Are the streamed sums what the model's own softmax says?
+
+A few cells are run twice. Once as extraction runs them: fused kernel, in one padded batch with another cell, blocks
+added at their place on the axes. Once alone, with the explicit softmax, whose full maps are then read with
+`edges_from_map`, the definition of orientation. Both walk through the whole model, so that a difference in any layer
+shows in the layers above it as well.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+
+from regulens.attention.accumulate import PairAxes, add_layer, clear_own, places
+from regulens.attention.layout import expected_lengths
+from regulens.errors import ParameterError
+from regulens.models.base import AbstractAdapter, LayerAttention
+from regulens.models.kernel import query_rows
+from regulens.parallel import single_thread
+from regulens.types.attention import Direction, edges_from_map
+
+if TYPE_CHECKING:
+    from regulens.types.cells import Cells
+
+
+def verify_blocks(
+    adapter: AbstractAdapter,
+    cells: Cells,
+    *,
+    genes: tuple[str, ...],
+    regulators: tuple[str, ...],
+    n_cells: int = 4,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Largest difference per layer and direction, over cells spread evenly from the fewest to the most genes.
+
+    Returns
+    -------
+    One row per layer and direction: ``layer``, ``direction``, ``max_abs_difference`` (attention, both in [0, 1]),
+    ``max_attention`` (largest value compared, for scale), ``row_sum_deviation`` (largest ``|Σ_k A[q, k] − 1|`` of the
+    regulators' rows, streamed), ``padding`` (largest attention paid to a padded key; 0 when masking is exact),
+    ``n_values`` and ``n_cells``.
+
+    Raises
+    ------
+    ParameterError
+        When `n_cells` is below 1 or no cell has a regulator and a target among its tokens.
+    """
+    if n_cells < 1:
+        message = f"Expected n_cells >= 1, got {n_cells}."
+        raise ParameterError(message)
+    axes = PairAxes.build(cells.genes, genes, regulators)
+    lengths = expected_lengths(cells, adapter.gene_tokens(cells.genes) >= 0, adapter.card.max_length)
+    ranked = np.argsort(lengths, kind="stable")
+    ranked = ranked[lengths[ranked] > 0]
+    if not len(ranked):
+        message = f"Expected cells with genes that the model knows, got none among {cells.n_cells}."
+        raise ParameterError(message)
+    chosen = ranked[np.unique(np.linspace(0, len(ranked) - 1, n_cells).round().astype(int))]
+    card = adapter.card
+    worst = np.zeros((card.n_layers, 2, 4))
+    n_values = np.zeros((card.n_layers, 2), dtype=np.int64)
+    for row in chosen:
+        # On one thread, as extraction runs, so that the same inputs print the same differences.
+        with single_thread():
+            _compare(adapter, cells, int(row), int(ranked[-1]), axes, seed, worst, n_values)
+    if not n_values.any():
+        message = "Expected cells with a regulator and a target among their tokens, got none. Check the regulators."
+        raise ParameterError(message)
+    names = ("max_abs_difference", "max_attention", "row_sum_deviation", "padding")
+    return pd.DataFrame(
+        [
+            {
+                "layer": layer,
+                "direction": str(direction),
+                **dict(zip(names, worst[layer, direction.axis].tolist())),
+                "n_values": int(n_values[layer, direction.axis]),
+                "n_cells": len(chosen),
+            }
+            for layer in range(card.n_layers)
+            for direction in Direction
+        ]
+    )
+
+
+def _compare(
+    adapter: AbstractAdapter,
+    cells: Cells,
+    row: int,
+    company: int,
+    axes: PairAxes,
+    seed: int,
+    worst: np.ndarray,
+    n_values: np.ndarray,
+) -> None:
+    """Run one cell both ways and raise `worst` (layer, direction, quantity) where it differs more."""
+    card = adapter.card
+    shape = (card.n_layers, card.n_heads, 2, len(axes.own), int(axes.target.max()) + 1)
+    streamed = np.zeros(shape, dtype=np.float64)
+    rows = [row] if row == company else [row, company]
+    together = adapter.tokenize(cells, np.array(rows, dtype=np.int64), seed=seed)
+    found = places(together, axes)[:1]
+    mask = torch.from_numpy(together.mask[0])
+
+    def stream(layer: LayerAttention) -> None:
+        add_layer(streamed, layer, found)
+        full = query_rows(layer, torch.from_numpy(found[0].regulator_position).to(layer.q.device))[0].cpu()
+        if full.numel():
+            deviation = float((full.sum(-1) - 1.0).abs().max())
+            paid = float(full[..., ~mask].max()) if not bool(mask.all()) else 0.0
+            worst[layer.layer, :, 2] = np.maximum(worst[layer.layer, :, 2], deviation)
+            worst[layer.layer, :, 3] = np.maximum(worst[layer.layer, :, 3], paid)
+
+    adapter.forward(together, tap=stream)
+    clear_own(streamed, np.zeros(shape[-2:], dtype=np.int32), axes)
+
+    alone = adapter.tokenize(cells, np.array([row], dtype=np.int64), seed=seed)
+    regulator, target = (np.flatnonzero(where[alone.gene[0]] >= 0) for where in (axes.regulator, axes.target))
+    r, t = axes.regulator[alone.gene[0, regulator]], axes.target[alone.gene[0, target]]
+    other = alone.gene[0, regulator][:, None] != alone.gene[0, target][None, :]
+
+    def compare(layer: LayerAttention) -> None:
+        maps = layer.probabilities[0].cpu().numpy()
+        for direction in Direction:
+            want = np.where(other, edges_from_map(maps, direction, regulator, target), 0.0)
+            got = streamed[layer.layer, :, direction.axis][:, r[:, None], t[None, :]]
+            if want.size:
+                seen = worst[layer.layer, direction.axis]
+                seen[0] = max(seen[0], float(np.abs(got - want).max()))
+                seen[1] = max(seen[1], float(want.max()))
+                n_values[layer.layer, direction.axis] += int(other.sum()) * want.shape[0]
+
+    adapter.forward(alone, tap=compare, kernel="plain")

@@ -1,0 +1,79 @@
+"""How does work spread over processes so that the number of workers changes no number?
+
+Every task runs on one thread, in a worker or in the calling process alike, because a matrix product on two threads
+adds in another order than on one. Results come back in the order of the tasks. The backend is joblib's: processes on
+this machine, or whatever `joblib.parallel_config` has set up around the call (a Dask cluster, for example).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import joblib
+import threadpoolctl
+
+from regulens.errors import ParameterError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@contextlib.contextmanager
+def single_thread() -> Iterator[None]:
+    """Keep BLAS, OpenMP, numba and (where it is loaded) torch on one thread, and restore their settings afterwards."""
+    torch, numba = sys.modules.get("torch"), sys.modules.get("numba")
+    with threadpoolctl.threadpool_limits(limits=1), contextlib.ExitStack() as restore:
+        for library in (torch, numba):
+            if library is not None:
+                restore.callback(library.set_num_threads, library.get_num_threads())
+                library.set_num_threads(1)
+        yield
+
+
+def workers(jobs: int) -> int:
+    """Number of workers meant by `jobs`: itself, or all cores for −1.
+
+    >>> workers(3)
+    3
+    """
+    if jobs != -1 and jobs < 1:
+        message = f"Expected jobs >= 1, or -1 for all cores, got {jobs}. Use 1 to stay in this process."
+        raise ParameterError(message)
+    return joblib.cpu_count() if jobs == -1 else int(jobs)
+
+
+def run_ordered(function: Callable[[T], R], tasks: Sequence[T], *, jobs: int = 1) -> Iterator[R]:
+    """Yield ``function(task)`` for every task, in the order of the tasks, as soon as each is ready.
+
+    Parameters
+    ----------
+    function
+        Importable from a module (workers look it up by name).
+    tasks
+        Picklable values. Keep them small: large inputs go through a file that the task names.
+    jobs
+        Workers; 1 stays in the calling process, −1 takes all cores. Never more than there are tasks.
+
+    Examples
+    --------
+    >>> list(run_ordered(abs, [-1, 2, -3]))
+    [1, 2, 3]
+    """
+    n = min(workers(jobs), max(len(tasks), 1))
+    if n == 1:
+        for task in tasks:
+            with single_thread():
+                result = function(task)
+            yield result
+        return
+    # Twice the workers are in flight: enough to keep them busy, few enough to bound what waits to be consumed.
+    pool = joblib.Parallel(n_jobs=n, return_as="generator", pre_dispatch=2 * n, batch_size=1)
+    yield from pool(joblib.delayed(_alone)(function, task) for task in tasks)
+
+
+def _alone(function: Callable[[Any], Any], task: Any) -> Any:
+    with single_thread():
+        return function(task)
