@@ -320,3 +320,30 @@ def test_progress_as_lines_tells_the_remaining_time(capsys, monkeypatch):
 
 def test_the_command_and_its_module_are_distinct():
     assert callable(audit_command.audit)
+
+
+def test_brackets_in_a_table_are_text(capsys):
+    from regulens.cli.console import out, table
+
+    shown = table("what [red]is[/]", "name")
+    shown.add_row("pip install 'regulens[models]'")
+    out().print(shown)
+    printed = capsys.readouterr().out
+    assert "regulens[models]" in printed
+    assert "what [red]is[/]" in printed
+
+
+def test_doctor_finds_what_is_broken_and_goes_on(capsys, monkeypatch):
+    from regulens.cli import doctor
+
+    def broken():
+        raise OSError("disk on fire")
+
+    checks = (lambda: doctor._attempt("one", broken), lambda: doctor.Check(name="two", state="ok", found="fine"))
+    monkeypatch.setattr(doctor, "_CHECKS", checks)
+    code, out, _ = said(capsys, "doctor", "--json")
+    found = json.loads(out)
+    assert code == 2
+    assert not found["ready"]
+    assert [c["state"] for c in found["checks"]] == ["problem", "ok"]
+    assert "disk on fire" in found["checks"][0]["found"]

@@ -146,3 +146,14 @@ def test_the_test_command_of_the_readme_is_what_continuous_integration_runs():
     assert script.startswith("#!/usr/bin/env bash\n")
     assert "set -euo pipefail" in script
     assert script.rstrip().endswith("make test")
+
+
+def test_the_python_example_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("torch", reason="the example loads a model, which needs the extra `models`")
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks((ROOT / "README.md").read_text(), "python")
+    exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+    printed = capsys.readouterr().out
+    assert "max_abs_difference" in printed
+    assert "auroc" in printed
+    assert list(tmp_path.iterdir()) == []

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 #: Characters a line on a stream that is no terminal and has no width.
 PIPE_WIDTH = 120
@@ -40,11 +41,19 @@ def print_path(path: Any) -> None:
     print(path, flush=True)
 
 
-def table(title: str, *columns: str) -> Table:
+class PlainTable(Table):
+    """A table whose cells are printed as they are: ``regulens[models]`` is text, not markup."""
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        """Add a row of strings, or of `Text` where there is a colour."""
+        super().add_row(*(Text(c) if isinstance(c, str) else c for c in cells), **options)
+
+
+def table(title: str, *columns: str) -> PlainTable:
     """An empty table with the look that all commands share."""
-    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    made = PlainTable(title=Text(title, "bold"), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
-        made.add_column(column, overflow="fold")
+        made.add_column(Text(column), overflow="fold")
     return made
 
 

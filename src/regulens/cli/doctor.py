@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from regulens.cli.console import out, print_json, table
+from regulens.errors import RegulensError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,37 +112,41 @@ def _cache() -> Check:
 
 
 def _demo() -> list[Check]:
-    from regulens.errors import RegulensError
     from regulens.io.demo import DEMOS, load_demo
 
-    found = []
-    for name in DEMOS:
-        try:
-            cells = load_demo(name)
-        except RegulensError as error:
-            found.append(Check(name=f"cells demo:{name}", state="problem", found="cannot be read", advice=str(error)))
-        else:
-            text = f"{cells.n_cells} cells x {cells.n_genes} genes, digest {cells.digest}"
-            found.append(Check(name=f"cells demo:{name}", state="ok", found=text))
-    return found
+    def one(name: str) -> Check:
+        cells = load_demo(name)
+        text = f"{cells.n_cells} cells x {cells.n_genes} genes, digest {cells.digest}"
+        return Check(name=f"cells demo:{name}", state="ok", found=text)
+
+    return [_attempt(f"cells demo:{name}", lambda name=name: one(name)) for name in DEMOS]
 
 
 def _models() -> list[Check]:
     from regulens.cli.models import failed_checks
-    from regulens.errors import RegulensError
     from regulens.models import bundled
 
-    found = []
-    for spec in (f"bundled:{name}" for name in bundled()):
-        try:
-            lost, n = failed_checks(spec, n_cells=2)
-        except RegulensError as error:
-            found.append(Check(name=f"model {spec}", state="problem", found="cannot be used", advice=str(error)))
-            continue
+    def one(spec: str) -> Check:
+        lost, n = failed_checks(spec, n_cells=2)
         text = f"{n - len(lost)} of {n} checks passed"
         advice = f"failed: {', '.join(lost)}; reinstall regulens" if lost else ""
-        found.append(Check(name=f"model {spec}", state="problem" if lost else "ok", found=text, advice=advice))
-    return found
+        return Check(name=f"model {spec}", state="problem" if lost else "ok", found=text, advice=advice)
+
+    specs = [f"bundled:{name}" for name in bundled()]
+    if not specs:
+        return [Check(name="bundled models", state="problem", found="none", advice="reinstall regulens")]
+    return [_attempt(f"model {spec}", lambda spec=spec: one(spec)) for spec in specs]
+
+
+def _attempt(name: str, check: Callable[[], Check]) -> Check:
+    """Make a check; one that fails in whatever way is a finding, not the end of the examination."""
+    try:
+        return check()
+    except RegulensError as error:
+        return Check(name=name, state="problem", found="cannot be used", advice=str(error))
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        return Check(name=name, state="problem", found=text, advice="reinstall regulens; report it if that is no help")
 
 
 _CHECKS: tuple[Callable[[], Check | list[Check]], ...] = (
@@ -171,7 +177,7 @@ def doctor(
         colour = {"ok": "green", "note": "yellow", "problem": "red"}
         shown = table("regulens doctor", "check", "state", "found", "what to do")
         for check in checks:
-            shown.add_row(check.name, f"[{colour[check.state]}]{check.state}[/]", check.found, check.advice)
+            shown.add_row(check.name, Text(check.state, colour[check.state]), check.found, check.advice)
         console = out()
         console.print(shown)
         console.print("Ready." if ready else "Not ready: see the problems above.")

@@ -29,12 +29,12 @@ def registry(kind: str) -> Any:
 
 def first_line(thing: Any) -> str:
     """What an entry says it is: its question, summary or title, else the first line of its documentation."""
+    if isinstance(thing, dict):
+        return str(thing.get("title", ""))
     for name in ("question", "summary", "title", "description"):
         text = getattr(thing, name, None)
         if isinstance(text, str) and text:
             return text
-    if isinstance(thing, dict):
-        return str(thing.get("summary", ""))
     return (getattr(thing, "__doc__", None) or "").strip().split("\n")[0]
 
 
@@ -45,7 +45,10 @@ def entries(kind: str) -> list[dict[str, str]]:
     if kind == "demos":
         from regulens.io.demo import DEMOS
 
-        return [{"name": name, "summary": first_line(_demo(DEMOS, name)), "origin": "regulens"} for name in DEMOS]
+        return [
+            {"name": f"demo:{name}", "summary": first_line(facts), "origin": facts["package"]}
+            for name, facts in DEMOS.items()
+        ]
     found = []
     table_of = registry(kind)
     for name in table_of.names():
@@ -55,10 +58,6 @@ def entries(kind: str) -> list[dict[str, str]]:
             summary = f"broken: {type(error).__name__}: {error}"
         found.append({"name": name, "summary": summary, "origin": table_of.origin(name)})
     return found
-
-
-def _demo(demos: Any, name: str) -> Any:
-    return demos[name] if isinstance(demos, dict) else ""
 
 
 def list_(

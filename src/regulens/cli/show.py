@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import sys
 from typing import Annotated, Any
 
@@ -69,6 +70,8 @@ def _plain(value: Any) -> Any:
         return [_plain(v) for v in value]
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return "unbounded" if math.isinf(value) else "undefined"
     if value is None or isinstance(value, (bool, int, float)):
         return value
     return str(value)
