@@ -12,6 +12,16 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "regulens"
 HEAVY = ("numpy", "scipy", "pandas", "torch", "anndata", "scanpy", "matplotlib", "numba", "sklearn", "zarr", "pyarrow")
 
+#: Makes torch and its companions impossible to find, as on a machine that lacks them.
+WITHOUT_TORCH = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "safetensors", "transformers"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+"""
+
 
 def loaded(code: str, names: tuple[str, ...]) -> list[str]:
     """Which of the modules `names` a fresh interpreter has loaded after running `code`."""
@@ -38,10 +48,15 @@ def test_import_regulens_loads_nothing_heavy():
 
 def test_the_core_imports_without_torch():
     core = [m for m in modules(without=("models", "attention", "testing")) if not m.endswith("__main__")]
-    block = "import sys\nfor n in ('torch', 'safetensors', 'transformers'): sys.modules[n] = None\n"
-    code = block + "\n".join(f"import {m}" for m in [*core, "regulens.models"])
+    code = WITHOUT_TORCH + "\n".join(f"import {m}" for m in [*core, "regulens.models"])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_check_without_torch_can_fail():
+    code = WITHOUT_TORCH + "import torch"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "ModuleNotFoundError: torch" in done.stderr
 
 
 def test_the_core_loads_no_torch():
