@@ -230,7 +230,7 @@ def check_ids(ids: Sequence[str], gene_map: GeneMap, *, duplicates: Duplicates =
         With the names concerned.
     """
     names = [str(i).strip() for i in ids]
-    empty = [i for i, n in enumerate(names) if not n or n.lower() == "nan"]
+    empty = [i for i, n in enumerate(names) if not n or n == "nan"]
     if empty:
         message = (
             f"Expected a name for every gene, got {len(empty)} empty ones (first at position {empty[0]}). Name "

@@ -56,8 +56,9 @@ def labels_of(obs: pd.DataFrame, column: str, *, role: str) -> tuple[np.ndarray,
     """
     series = column_of(obs, column, purpose=f"the role {role}")
     plain = pd.Series(series.to_numpy(dtype=object), dtype=object)
-    words = plain.map(lambda v: v.strip().lower() if isinstance(v, str) else v)
-    present = (~plain.isna() & ~words.isin(["", "nan", "na", "n/a", "none"])).to_numpy(dtype=bool)
+    # Text that a gap becomes when a table is written out. "None" and "unknown" are left alone: they can be labels.
+    words = plain.map(lambda v: v.strip() if isinstance(v, str) else v)
+    present = (~plain.isna() & ~words.isin(["", "nan", "NaN", "NA", "<NA>"])).to_numpy(dtype=bool)
     if not present.any():
         message = f"Expected labels in obs['{column}'] for the role {role}, got missing values only. Name another one."
         raise SchemaError(message)
