@@ -40,41 +40,102 @@ def over_scores(function: Callable[[int], T], n_scores: int) -> Iterator[T]:
 
 
 @kernel
-def codes_of(x, label):
-    """Code of every pair, int32 shape ``(edge,)``, and ``m``; -1 in place of ``m`` when a value is NaN."""
-    n = x.size
-    n_pos = 0
-    for e in range(n):
-        n_pos += label[e]
-    values = np.empty(n_pos, np.float64)
-    k = 0
-    for e in range(n):
-        if np.isnan(x[e]):
-            return np.empty(0, np.int32), -1
-        if label[e]:
-            values[k] = x[e]
-            k += 1
+def _distinct(values):
+    """Sort in place, move distinct values to the front, return how many there are."""
     values.sort()
     m = 0
-    for k in range(n_pos):
+    for k in range(values.size):
         if m == 0 or values[k] != values[m - 1]:
             values[m] = values[k]
             m += 1
-    code = np.empty(n, np.int32)
-    if m == 0:
-        code[:] = 0
-        return code, 0
-    for e in range(n):
-        # branch-free lower bound: the comparison is unpredictable, so it must not be a jump
-        base = 0
-        size = m
+    return m
+
+
+@kernel
+def _bit_keys(x):
+    """Numbers that order as the floats do and grow like their logarithm: for long tails."""
+    bits = x.view(np.int64)
+    out = np.empty(x.size, np.float64)
+    for e in range(x.size):
+        b = bits[e]
+        out[e] = np.float64(b if b >= 0 else b ^ np.int64(0x7FFFFFFFFFFFFFFF))
+    return out
+
+
+@kernel
+def _buckets(keys, n_buckets):
+    """First value of each equally wide bucket of sorted `keys`, its scale, and the sum of squared loads."""
+    start = np.zeros(n_buckets + 1, np.int32)
+    width = keys[-1] - keys[0]
+    scale = (n_buckets - 1) / width if 0.0 < width < np.inf else 0.0
+    if not scale < np.inf:
+        scale = 0.0
+    for k in range(keys.size):
+        start[np.int64((keys[k] - keys[0]) * scale if scale > 0.0 else 0.0) + 1] += 1
+    load = 0.0
+    for g in range(n_buckets):
+        load += np.float64(start[g + 1]) ** 2
+        start[g + 1] += start[g]
+    return start, scale, load
+
+
+@kernel
+def _search(x, keys, values, start, first_key, scale, code):
+    """Code of every value: its bucket is computed, the place within the bucket found by bisection."""
+    m = values.size
+    for e in range(x.size):
         v = x[e]
-        while size > 1:
-            half = size // 2
-            base += half * (values[base + half - 1] < v)
-            size -= half
-        base += values[base] < v
-        code[e] = 2 * base + (base < m and values[min(base, m - 1)] == v)
+        if v < values[0]:
+            code[e] = 0
+        elif v > values[m - 1]:
+            code[e] = 2 * m
+        else:
+            g = np.int64((keys[e] - first_key) * scale) if scale > 0.0 else 0
+            low = start[g]
+            high = start[g + 1]
+            while low < high:
+                middle = (low + high) // 2
+                if values[middle] < v:
+                    low = middle + 1
+                else:
+                    high = middle
+            code[e] = 2 * low + (low < m and values[low] == v)
+
+
+@kernel
+def codes_of(x, label):
+    """Code of every pair, int32 shape ``(edge,)``, and ``m``; -1 in place of ``m`` when a value is NaN.
+
+    A table of buckets, equally wide in value or in bits, whichever spreads the positives better, replaces most of
+    the binary search. Both keys are monotone, so all smaller values lie in the same or an earlier bucket.
+    """
+    n_pos = 0
+    for e in range(x.size):
+        if np.isnan(x[e]):
+            return np.empty(0, np.int32), -1
+        n_pos += label[e]
+    values = np.empty(n_pos, np.float64)
+    k = 0
+    for e in range(x.size):
+        if label[e]:
+            values[k] = x[e] + 0.0  # -0.0 becomes 0.0: equal numbers must have equal bits
+            k += 1
+    m = _distinct(values)
+    code = np.zeros(x.size, np.int32)
+    if m == 0:
+        return code, 0
+    values = values[:m].copy()
+    n_buckets = 4 * m
+    start, scale, load = _buckets(values, n_buckets)
+    if load < 4.0 * m:
+        _search(x, x, values, start, values[0], scale, code)
+        return code, m
+    value_keys = _bit_keys(values)
+    start_bits, scale_bits, load_bits = _buckets(value_keys, n_buckets)
+    if load <= load_bits:
+        _search(x, x, values, start, values[0], scale, code)
+    else:
+        _search(x, _bit_keys(x + 0.0), values, start_bits, value_keys[0], scale_bits, code)
     return code, m
 
 
@@ -126,29 +187,65 @@ def order_by_code(code, m):
 
 
 @kernel
-def within_wins(code, order, label, cluster, n_clusters):
-    """Wins of the positives of a cluster over the negatives of the same cluster, float64 shape ``(cluster,)``."""
-    wins = np.zeros(n_clusters, np.float64)
-    seen = np.zeros(n_clusters, np.float64)
-    n = code.size
-    i = 0
-    while i < n:
-        j = i
-        while j < n and code[order[j]] == code[order[i]]:
-            e = order[j]
-            if not label[e]:
-                seen[cluster[e]] += 0.5
-            j += 1
-        for k in range(i, j):
-            e = order[k]
-            if label[e]:
-                wins[cluster[e]] += seen[cluster[e]]
-        for k in range(i, j):
-            e = order[k]
-            if not label[e]:
-                seen[cluster[e]] += 0.5
-        i = j
-    return wins
+def positives_by_cluster(code, positive, cluster, n_clusters):
+    """Codes of each cluster's positives in ascending order, and where each cluster starts.
+
+    `positive` lists the positives by ascending code.
+    """
+    start = np.zeros(n_clusters + 1, np.int32)
+    for k in range(positive.size):
+        start[cluster[positive[k]] + 1] += 1
+    for c in range(n_clusters):
+        start[c + 1] += start[c]
+    free = start[:-1].copy()
+    codes = np.empty(positive.size, np.int32)
+    for k in range(positive.size):
+        c = cluster[positive[k]]
+        codes[free[c]] = code[positive[k]]
+        free[c] += 1
+    return codes, start
+
+
+@kernel
+def _beaten_by(codes, low, high, own):
+    """How many of the sorted ``codes[low:high]`` exceed `own`, plus half of those equal to it."""
+    if high - low <= 48:  # counting a short list is quicker than the jumps of a bisection
+        twice = 0
+        for k in range(low, high):
+            twice += 2 * (codes[k] > own) + (codes[k] == own)
+        return 0.5 * twice
+    end = high
+    while low < high:
+        middle = (low + high) // 2
+        if codes[middle] < own:
+            low = middle + 1
+        else:
+            high = middle
+    first = low
+    while low < end and codes[low] == own:
+        low += 1
+    return 1.0 * (end - low) + 0.5 * (low - first)
+
+
+@kernel
+def cluster_sweep(code, label, below, above, regulator, target, codes_r, start_r, codes_t, start_t):
+    """Wins that every regulator, and every target, takes part in; a win inside a cluster counts once."""
+    n_regulators = start_r.size - 1
+    n_targets = start_t.size - 1
+    lost_r = np.zeros(n_regulators, np.float64)
+    lost_t = np.zeros(n_targets, np.float64)
+    for e in range(code.size):
+        c = code[e]
+        r = regulator[e]
+        t = target[e]
+        if label[e]:
+            lost_r[r] += below[c]
+            lost_t[t] += below[c]
+        else:
+            # a win inside a cluster is the loss of one positive and of one negative, but one win only
+            lost_r[r] += above[c] - _beaten_by(codes_r, start_r[r], start_r[r + 1], c)
+            lost_t[t] += above[c] - _beaten_by(codes_t, start_t[t], start_t[t + 1], c)
+    return lost_r, lost_t
 
 
 @kernel

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from regulens.errors import AlignmentError
-from regulens.stats._kernels import count_codes, order_by_code, over_scores, placements, within_wins
+from regulens.stats._kernels import cluster_sweep, count_codes, over_scores, placements, positives_by_cluster
 from regulens.stats.ranking import checked, codes
 
 
@@ -73,31 +73,49 @@ class _Layout:
         self.label = label
         self.n_pos = int(label.sum())
         self.n_neg = label.size - self.n_pos
-        self.clusters = [compact(regulator, label.size, "regulator"), compact(target, label.size, "target")]
+        self.positive = np.flatnonzero(label)
+        ways = compact(regulator, label.size, "regulator"), compact(target, label.size, "target")
+        self.clusters = [(cluster.astype(np.int32), n) for cluster, n in ways]
         self.kept = []
         for cluster, n in self.clusters:
             pos = np.bincount(cluster, weights=label, minlength=n)
             neg = np.bincount(cluster, minlength=n) - pos
             self.kept.append((self.n_pos - pos) * (self.n_neg - neg))
 
-    def one(self, values: np.ndarray) -> tuple[float, list[np.ndarray], np.ndarray]:
-        """AUROC, deviations by regulator and by target, and psi, of one score."""
-        code, m = codes(values, self.label)
-        below, above, wins = placements(*count_codes(code, self.label, m))
+    def one(self, values: np.ndarray) -> tuple[float, list[np.ndarray], float]:
+        """AUROC, deviations by regulator and by target, and the sum of squared psi, of one score."""
+        code, pos, neg = self._counted(values)
+        below, above, wins = placements(pos, neg)
         area = wins / (float(self.n_pos) * float(self.n_neg))
-        involved = np.where(self.label, below[code], above[code])  # wins a pair takes part in
-        order = order_by_code(code, m)
+        positive = self.positive[np.argsort(code[self.positive], kind="stable")]
+        (by_regulator, n), (by_target, k) = self.clusters
+        lost = cluster_sweep(
+            code, self.label, below, above, by_regulator, by_target,
+            *positives_by_cluster(code, positive, by_regulator, n),
+            *positives_by_cluster(code, positive, by_target, k),
+        )  # fmt: skip
         moved = []
-        for (cluster, n), kept in zip(self.clusters, self.kept):
-            inside = within_wins(code, order, self.label, cluster, n)
-            lost = np.bincount(cluster, weights=involved, minlength=n) - inside
-            left = np.full(n, np.nan)
-            np.divide(wins - lost, kept, out=left, where=kept > 0)
+        for gone, kept in zip(lost, self.kept):
+            left = np.full(gone.size, np.nan)
+            np.divide(wins - gone, kept, out=left, where=kept > 0)
             moved.append(left - area)
-        psi = np.where(
-            self.label, (involved / self.n_neg - area) / self.n_pos, (involved / self.n_pos - area) / self.n_neg
-        )
-        return area, moved, psi
+        of_pos, of_neg = self._psi_of_codes(below, above, area)
+        # no matrix product: its threads would compete with those over the scores
+        return area, moved, float(np.sum(pos * np.square(of_pos) + neg * np.square(of_neg)))
+
+    def psi(self, values: np.ndarray) -> np.ndarray:
+        """Influence of every pair, shape ``(edge,)``; see `regulens.stats.ranking.influence`."""
+        code, pos, neg = self._counted(values)
+        below, above, wins = placements(pos, neg)
+        of_pos, of_neg = self._psi_of_codes(below, above, wins / (float(self.n_pos) * float(self.n_neg)))
+        return np.where(self.label, of_pos[code], of_neg[code])
+
+    def _counted(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        code, m = codes(values, self.label)
+        return code, *count_codes(code, self.label, m)
+
+    def _psi_of_codes(self, below: np.ndarray, above: np.ndarray, area: float) -> tuple[np.ndarray, np.ndarray]:
+        return (below / self.n_neg - area) / self.n_pos, (above / self.n_pos - area) / self.n_neg
 
 
 def _collect(layout: _Layout, rows: int, one) -> Deviations:
@@ -137,8 +155,8 @@ def auroc_deviations(scores: np.ndarray, label: np.ndarray, regulator: np.ndarra
     layout = _Layout(label, regulator, target)
 
     def one(s: int) -> tuple[float, np.ndarray, np.ndarray, float]:
-        area, (by_regulator, by_target), psi = layout.one(scores[s])
-        return area, by_regulator, by_target, float(psi @ psi)
+        area, (by_regulator, by_target), squares = layout.one(scores[s])
+        return area, by_regulator, by_target, squares
 
     return _collect(layout, len(scores), one)
 
@@ -159,12 +177,13 @@ def auroc_difference_deviations(
         message = f"Expected one baseline or one per score ({len(scores)}), got {len(baseline)}. Repeat it or select."
         raise AlignmentError(message)
     layout = _Layout(label, regulator, target)
-    shared = layout.one(baseline[0]) if len(baseline) == 1 and layout.n_pos and layout.n_neg else None
+    is_defined = layout.n_pos > 0 and layout.n_neg > 0
+    shared = (*layout.one(baseline[0])[:2], layout.psi(baseline[0])) if len(baseline) == 1 and is_defined else None
 
     def one(s: int) -> tuple[float, np.ndarray, np.ndarray, float]:
-        area, moved, psi = layout.one(scores[s])
-        area0, moved0, psi0 = shared or layout.one(baseline[s])
-        gap = psi - psi0
+        area, moved, _ = layout.one(scores[s])
+        area0, moved0, psi0 = shared or (*layout.one(baseline[s])[:2], layout.psi(baseline[s]))
+        gap = layout.psi(scores[s]) - psi0
         return area - area0, moved[0] - moved0[0], moved[1] - moved0[1], float(gap @ gap)
 
     return _collect(layout, len(scores), one)

@@ -49,3 +49,32 @@ def test_inputs_are_not_written_to():
 def test_ties_with_the_positive_at_the_cut_count_in_expectation():
     scores = np.array([[5.0, 1.0, 1.0, 1.0]])
     assert ranking.early_precision(scores, np.array([False, True, False, False]), k=2).tolist() == [1 / 6]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([0.0, -0.0, 1.0, -0.0, 0.0, -1.0]),
+        np.array([-np.inf, np.inf, 0.0, 5e-324, -5e-324, np.inf]),
+        np.array([1e308, -1e308, 1e-308, 0.0, 1e308, 3.0]),
+        np.array([1.0, 1.0, 1.0, 1.0, 1.0, 1.0]),
+    ],
+)
+def test_codes_are_places_among_the_positives(values):
+    """Extreme values go through every kind of bucket; the oracle is a plain search."""
+    for bits in range(1, 2 ** len(values) - 1):
+        label = np.array([bits >> k & 1 for k in range(len(values))], dtype=bool)
+        u = np.unique(values[label])
+        wanted = 2 * np.searchsorted(u, values) + np.isin(values, u)
+        np.testing.assert_array_equal(ranking.codes(values, label)[0], wanted)
+
+
+@pytest.mark.parametrize("spread", [0.1, 3.0, 30.0])
+def test_codes_of_long_tails(spread):
+    rng = np.random.default_rng(0)
+    for values in (np.exp(spread * rng.normal(size=3000)), -np.exp(spread * rng.normal(size=3000))):
+        label = rng.random(3000) < 0.3
+        u = np.unique(values[label])
+        np.testing.assert_array_equal(
+            ranking.codes(values, label)[0], 2 * np.searchsorted(u, values) + np.isin(values, u)
+        )

@@ -1,0 +1,119 @@
+"""AUROC of 324 scores x 1.44 M pairs with cluster-robust intervals, beside scikit-learn in a loop.
+
+    python benchmarks/bench_ranking.py            (full size)
+    python benchmarks/bench_ranking.py --quick    (a few seconds)
+
+Scores come in float32 blocks, as a store hands them out, so that memory does not grow with their number. Every row
+is measured in a process of its own; the time to make the synthetic scores is taken out. scikit-learn is timed on a
+few scores and multiplied up; it gives the AUROC alone, without a standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import platform
+import resource
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parents[1]
+N_REGULATORS, BLOCK = 400, 12
+
+
+class Blocks:
+    """Score blocks made on the fly; keeps the time that making them took."""
+
+    def __init__(self, n_scores: int, label: np.ndarray, seed: int) -> None:
+        self.n_scores, self.label, self.seed, self.seconds = n_scores, label, seed, 0.0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        rng = np.random.default_rng(self.seed)
+        for first in range(0, self.n_scores, BLOCK):
+            start = time.perf_counter()
+            block = rng.standard_normal((min(BLOCK, self.n_scores - first), self.label.size), dtype=np.float32)
+            block += np.float32(0.1) * self.label
+            np.exp(block, out=block)  # long-tailed and positive, as attention is
+            self.seconds += time.perf_counter() - start
+            yield block
+
+
+def pairs(n_pairs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Label (about 0.5 % positives), regulator and target of a full grid."""
+    rng = np.random.default_rng(0)
+    regulator, target = np.divmod(np.arange(n_pairs), n_pairs // N_REGULATORS)
+    return rng.random(n_pairs) < 0.005, regulator, target
+
+
+def measure(task: str, n_scores: int, n_pairs: int, sample: int) -> dict[str, object]:
+    """Wall seconds and peak resident memory of one row, in this process."""
+    from regulens.stats.cluster import auroc_inference, max_t_p
+    from regulens.stats.ranking import auroc
+
+    label, regulator, target = pairs(n_pairs)
+    warm = next(iter(Blocks(2, label, 9)))[:, : n_pairs // 50]
+    few = slice(0, n_pairs // 50)
+    auroc_inference(warm, label[few], regulator[few], target[few])  # compile before the clock starts
+    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    blocks = Blocks(n_scores if task != "scikit-learn" else sample, label, 1)
+    note = "all scores timed"
+    start = time.perf_counter()
+    if task == "scikit-learn":
+        from sklearn.metrics import roc_auc_score
+
+        for block in blocks:
+            for row in block:
+                roc_auc_score(label, row)
+        note = f"{sample} scores timed, times {n_scores / sample:g}; no standard error"
+    elif task == "AUROC":
+        for block in blocks:
+            auroc(block, label)
+    else:
+        found = auroc_inference(iter(blocks), label, regulator, target)
+        found.estimates()
+        if "max-T" in task:
+            max_t_p(found, 0.5, draws=2000, rng=np.random.default_rng(2))
+    wall = time.perf_counter() - start - blocks.seconds
+    if task == "scikit-learn":
+        wall *= n_scores / sample
+    return {
+        "task": task,
+        "n_scores": n_scores,
+        "n_pairs": n_pairs,
+        "wall_s": round(wall, 2),
+        "ms_per_score": round(1000 * wall / n_scores, 1),
+        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "rss_before_mb": round(base / 1024),
+        "threads": int(os.environ.get("NUMBA_NUM_THREADS", os.cpu_count() or 1)) if task != "scikit-learn" else 1,
+        "note": note,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="24 scores, 144,000 pairs")
+    parser.add_argument("--sample", type=int, default=4, help="scores timed with scikit-learn")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "ranking.tsv")
+    args = parser.parse_args()
+    n_scores, n_pairs = (24, 144_000) if args.quick else (324, 1_440_000)
+    tasks = ("AUROC", "AUROC, two-way intervals", "AUROC, two-way intervals, max-T", "scikit-learn")
+    rows = []
+    context = multiprocessing.get_context("spawn")
+    for task in tasks:
+        with context.Pool(1) as pool:
+            rows.append(pool.apply(measure, (task, n_scores, n_pairs, args.sample)))
+    frame = pd.DataFrame(rows)
+    print(frame.to_string(index=False))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    command = "python benchmarks/bench_ranking.py" + (" --quick" if args.quick else "")
+    header = f"# command: {command}\n# machine: {platform.machine()}, {os.cpu_count()} cores, {platform.system()}\n"
+    args.out.write_text(header + frame.to_csv(sep="\t", index=False, lineterminator="\n"), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
