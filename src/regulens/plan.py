@@ -69,7 +69,7 @@ class UniverseSection(_Section):
     """Which genes and regulators make the candidate pairs."""
 
     genes: int = Field(default=1500, ge=2, description="number of most variable genes, to which regulators are added")
-    min_cells_expressing: int = Field(default=28, ge=1, description="cells in which a regulator must be detected")
+    min_cells_expressing: int = Field(default=28, ge=1, description="cells in which a gene must be detected")
     regulators: Text = Field(default="reference", description="reference, bundled:tfs, or a file with one a line")
 
 

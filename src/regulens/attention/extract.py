@@ -180,8 +180,11 @@ def extract(
             "kind": "probability",
         }
         _fill_store(out, job, layout, key=key, content=content, jobs=jobs, progress=progress)
-    elif progress is not None:
-        progress(layout.n_cells, layout.n_cells)
+    else:
+        # A kill between the move into place and the clean-up leaves the scaffold behind.
+        shutil.rmtree(out.with_name(f"{out.name}.partial"), ignore_errors=True)
+        if progress is not None:
+            progress(layout.n_cells, layout.n_cells)
     return Attention.open(out, key=key, card=adapter.card, **source)
 
 

@@ -6,11 +6,15 @@ import contextlib
 import errno
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from regulens.errors import ParameterError, StoreError
+
+#: Names that `replacing` gives to its temporary files.
+_LEFTOVER = re.compile(r"\..+\.\d+\.part(\..+)?")
 
 #: What the operating system says when there is no room: device full, quota used up, file larger than allowed.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -48,6 +52,17 @@ def replacing(path: Path | str) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path | str) -> int:
+    """Remove the temporary files that a killed process left in `folder` and below; return how many there were.
+
+    Only for a folder that no other process writes to.
+    """
+    found = [p for p in Path(folder).rglob(".*.part*") if p.is_file() and _LEFTOVER.fullmatch(p.name)]
+    for path in found:
+        path.unlink(missing_ok=True)
+    return len(found)
 
 
 def store_error(path: Path | str, error: OSError) -> StoreError:

@@ -22,7 +22,7 @@ from typing import Any
 import pandas as pd
 
 from regulens.errors import DigestMismatchError, StoreError, VersionError
-from regulens.io.atomic import read_json, write_json, write_text
+from regulens.io.atomic import read_json, remove_leftovers, write_json, write_text
 from regulens.io.tables import read_table
 
 SCHEMA_VERSION = 1
@@ -86,6 +86,7 @@ class RunFolder:
         except OSError as error:
             message = f"Expected to be able to write to {path}, got {error.strerror}. Name another folder with --out."
             raise StoreError(message) from error
+        remove_leftovers(path)
         write_text(path / "plan.yaml", plan_yaml)
         write_json(path / _CLAIM, {"schema_version": SCHEMA_VERSION, "plan_digest": plan_digest})
         return cls(path=path)
