@@ -19,8 +19,8 @@ from regulens.types.results import Protocol
 
 NAMES = ("reference_recovery", "gene_level_baselines", "expression_matched", "coexpression_dominance")
 COLUMNS = {
-    "recovery": "score layer head direction n_pos n_neg n_regulators auroc low high se se0 auprc prevalence auprc_ratio "
-    "epr p_maxt",
+    "recovery": "score layer head direction n_pos n_neg n_regulators auroc low high se se0 auprc prevalence "
+    "auprc_ratio epr p_maxt",
     "recovery_at_k": "score k precision recall f1 f1_ceiling precision_chance",
     "recovery_nulls": "score null observed null_mean null_sd z p preserves",
     "leave_one_out": "regulator n_pos auroc_without change",
