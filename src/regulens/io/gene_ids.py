@@ -25,6 +25,9 @@ _OTHER_SPECIES = re.compile(r"^ENS[A-Z]{3}G\d{11}(\.\d+)?$")
 _TITLE_CASE = re.compile(r"^[A-Z][a-z][a-z0-9]*[A-Za-z0-9-]*$")
 _UPPER_ORF = re.compile(r"^C(\d+|X|Y)ORF(\d+)$")
 
+#: "NA" was a symbol of XK and "NaN" is an alias, but in a file they stand for a gap far more often than for a gene.
+_NOT_NAMES = frozenset({"", "NA", "NaN"})
+
 #: Rank of a match: the lower one wins when two identifiers mean one gene.
 _RANK = {"approved": 0, "ensembl": 0, "previous": 1, "alias": 2, "unknown": 3}
 
@@ -130,10 +133,10 @@ def _bundled() -> GeneMap:
     for line in lines:
         symbol, identifier, old, other = line.split("\t")
         ensembl[symbol] = identifier
-        for name in filter(None, old.split("|")):
-            previous[name].append(symbol)
-        for name in filter(None, other.split("|")):
-            alias[name].append(symbol)
+        for names, table in ((old, previous), (other, alias)):
+            for name in names.split("|"):
+                if name not in _NOT_NAMES:
+                    table[name].append(symbol)
     return GeneMap(
         ensembl=ensembl,
         previous={k: tuple(v) for k, v in previous.items()},

@@ -19,6 +19,8 @@ from regulens.types.networks import ReferenceNetwork
 
 #: Pseudo-genes that curated networks use for dimers; no gene of a cell carries these names.
 COMPLEXES = frozenset({"AP1", "AP-1", "NFKB", "NF-KB", "NFKAPPAB"})
+#: How tables write that an end is missing. No approved symbol is spelled like this ("NULL" and "NONE" may be names).
+_MISSING = frozenset({"", "NA", "nan", "NaN"})
 _COMPLEX = re.compile(r"^COMPLEX:", re.IGNORECASE)
 #: UniProt accession numbers (UniProt manual, "Accession numbers").
 _ACCESSION = re.compile(r"^([OPQ]\d[A-Z0-9]{3}\d|[A-NR-Z]\d([A-Z][A-Z0-9]{2}\d){1,2})$")
@@ -196,7 +198,7 @@ def _map_ends(frame: pd.DataFrame, gene_map: GeneMap) -> tuple[pd.DataFrame, dic
     for name in pd.unique(pd.concat([frame["source"], frame["target"]])):
         match = gene_map.resolve(name)
         fate[name] = match.how
-        if not name:
+        if name in _MISSING:
             fate[name] = "missing"
         elif name.upper() in COMPLEXES or _COMPLEX.match(name):
             fate[name] = "complexes"

@@ -93,6 +93,7 @@ def test_the_bundled_table():
     assert list(table.table.columns) == ["symbol", "ensembl"]
     for old, new in {"SEPT9": "SEPTIN9", "MARCH1": "MARCHF1", "AES": "TLE5", "TP53": "TP53"}.items():
         assert table.resolve(old).symbol == new
+    assert table.resolve("NA").how == "unknown"
 
 
 def test_no_gene_in_common():

@@ -100,6 +100,7 @@ def test_every_loss_is_counted(tmp_path):
         ("MYC", "COMPLEX:P01106_P61244", "Activation"),
         ("Q9Y6Q9", "MMP1", "Activation"),
         ("", "MMP1", "Activation"),
+        ("MYC", "NA", "Activation"),
         ("SEPT9", "NULL", "Unknown"),
     ]
     path = tmp_path / "t.tsv"
@@ -109,8 +110,8 @@ def test_every_loss_is_counted(tmp_path):
     # "NULL" is a name like any other, not a missing value.
     assert signs == {("MYC", "TERT"): 0, ("SPI1", "CSF1R"): -1, ("SEPTIN9", "NULL"): 0}
     wanted = {
-        "rows": 12, "duplicates": 3, "contradictory_signs": 1, "self_pairs": 2, "complexes": 2, "accessions": 1,
-        "missing": 1, "unmapped": 4, "renamed": 2, "unknown_symbols": 1, "pairs": 3,
+        "rows": 13, "duplicates": 3, "contradictory_signs": 1, "self_pairs": 2, "complexes": 2, "accessions": 1,
+        "missing": 2, "unmapped": 5, "renamed": 2, "unknown_symbols": 1, "pairs": 3,
     }  # fmt: skip
     assert {k: network.counts[k] for k in wanted} == wanted
     c = network.counts
