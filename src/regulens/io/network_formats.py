@@ -12,11 +12,16 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
 from regulens.errors import InputError, NamespaceError, SchemaError, examples, nearest
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 #: Names under which tools write each column, lower case, first match wins. A name never serves two columns.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -296,3 +301,32 @@ def _graphml(text: str, label: str) -> RawNetwork:
     table = pd.DataFrame(rows)
     raw = _from_table(table.astype(object).where(table.notna(), "").astype(str), None, label)
     return raw if graph.is_directed() else _both_ways(raw.edges, has_levels=raw.has_levels)
+
+
+def from_varp(data: AnnData, *, key: str | None, label: str) -> RawNetwork:
+    """Non-zero entries of a gene × gene matrix in ``varp``: rows are regulators, columns are targets.
+
+    Parameters
+    ----------
+    key
+        Name of the matrix; may be left out when there is only one.
+
+    Raises
+    ------
+    SchemaError
+        When there is no such matrix, or several and none is named.
+    """
+    there = list(data.varp)
+    if key is None and len(there) == 1:
+        key = there[0]
+    if key is None or key not in there:
+        wanted = f"a network '{key}' in varp" if key else "one network in varp"
+        got = examples(there) if there else "none"
+        message = f"Expected {wanted} of {label}, got {got}.{nearest(key or '', there)} Name one with columns (varp)."
+        raise SchemaError(message)
+    matrix = sp.coo_matrix(data.varp[key])
+    matrix.eliminate_zeros()
+    names = data.var_names.astype(str).to_numpy(dtype=object)
+    sign = np.sign(matrix.data).astype(np.int64) if (matrix.data < 0).any() else np.zeros(matrix.nnz, dtype=np.int64)
+    edges = pd.DataFrame({"source": names[matrix.row], "target": names[matrix.col], "sign": sign, "evidence": ""})
+    return RawNetwork(edges=edges)

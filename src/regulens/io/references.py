@@ -8,14 +8,18 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from regulens.errors import InputError, ParameterError, SchemaError, examples, nearest
 from regulens.io.gene_ids import GeneMap
-from regulens.io.network_formats import RawNetwork, read_network
+from regulens.io.network_formats import RawNetwork, from_varp, read_network
 from regulens.types.networks import ReferenceNetwork
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 #: Pseudo-genes that curated networks use for dimers; no gene of a cell carries these names.
 COMPLEXES = frozenset({"AP1", "AP-1", "NFKB", "NF-KB", "NFKAPPAB"})
@@ -30,7 +34,7 @@ _SOURCES = {"dorothea": ("dorothea_human.tsv.gz", "DoRothEA A to C, human (bundl
 
 
 def read_reference(
-    source: str | Path | pd.DataFrame,
+    source: str | Path | pd.DataFrame | AnnData,
     *,
     gene_map: GeneMap | None = None,
     name: str | None = None,
@@ -41,7 +45,8 @@ def read_reference(
 
     Known shapes, compressed or not: decoupler and CollecTRI (``source, target, weight``), DoRothEA
     (``tf, target, mor, confidence``), OmniPath, arboreto and pySCENIC (``TF, target, importance``), BEELINE
-    (``Gene1, Gene2``), TRRUST with and without header, STRING with gene names, SIF, GraphML, parquet.
+    (``Gene1, Gene2``), TRRUST with and without header, STRING with gene names, SIF, GraphML, parquet, and ``varp`` of an
+    AnnData or ``.h5ad`` (rows are regulators).
 
     Both ends go through the gene table, as the genes of cells do, so that both use approved symbols. Symbols that
     the table does not know stay as they are (``unknown_symbols``). Rows are removed, and counted, when an end is
@@ -52,7 +57,7 @@ def read_reference(
     Parameters
     ----------
     source
-        Path, table, or ``"bundled:dorothea"``, with levels as in ``"bundled:dorothea:A,B"``.
+        Path, table, AnnData, or ``"bundled:dorothea"``, with levels as in ``"bundled:dorothea:A,B"``.
     gene_map
         By default the bundled human table; `GeneMap.empty` maps nothing.
     name
@@ -61,7 +66,7 @@ def read_reference(
         Keep rows with these confidence levels only.
     columns
         Names of the columns ``source``, ``target`` and optionally ``sign``, ``evidence``, where they are not
-        recognised.
+        recognised; for AnnData ``varp``, the name of the matrix, where there are several.
 
     Returns
     -------
@@ -154,7 +159,7 @@ def bundled_text(file: str) -> str:
 
 
 def _load(
-    source: str | Path | pd.DataFrame, levels: Sequence[str] | None, columns: Mapping[str, str] | None
+    source: str | Path | pd.DataFrame | AnnData, levels: Sequence[str] | None, columns: Mapping[str, str] | None
 ) -> tuple[RawNetwork, str, str, Sequence[str] | None]:
     if isinstance(source, str) and source.startswith("bundled:"):
         key, _, listed = source.removeprefix("bundled:").partition(":")
@@ -172,8 +177,15 @@ def _load(
         return read_network(table, columns=None, label=label), label, words, levels
     if isinstance(source, pd.DataFrame):
         return read_network(source, columns=columns, label="table"), "table", "table", levels
+    if hasattr(source, "varp"):
+        return from_varp(source, key=(columns or {}).get("varp"), label="AnnData"), "varp", "AnnData", levels
     path = Path(source).expanduser()
     label = path.name.split(".")[0]
+    if path.suffix == ".h5ad":
+        from regulens.io.cells import read_h5ad
+
+        raw = from_varp(read_h5ad(path), key=(columns or {}).get("varp"), label=path.name)
+        return raw, label, path.name, levels
     return read_network(path, columns=columns, label=path.name), label, path.name, levels
 
 

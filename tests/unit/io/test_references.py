@@ -4,7 +4,9 @@ import bz2
 import gzip
 import lzma
 
+import anndata as ad
 import networkx as nx
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -74,6 +76,24 @@ def test_parquet_frame_and_graphml(tmp_path):
     for source in (frame, tmp_path / "net.parquet", tmp_path / "net.graphml"):
         network = read_reference(source)
         assert dict(zip(pairs_of(network), network.edges["sign"])) == SIGNED
+
+
+def test_varp_has_regulators_in_rows(tmp_path):
+    genes = sorted({g for pair in PAIRS for g in pair})
+    weights = np.zeros((6, 6))
+    for (a, b), sign in SIGNED.items():
+        weights[genes.index(a), genes.index(b)] = 0.5 * sign
+    data = ad.AnnData(np.ones((2, 6)), var=pd.DataFrame(index=genes), varp={"grn": weights})
+    data.write_h5ad(tmp_path / "net.h5ad")
+    for source in (data, tmp_path / "net.h5ad"):
+        network = read_reference(source)
+        assert dict(zip(pairs_of(network), network.edges["sign"])) == SIGNED
+    data.varp["other"] = weights.T
+    assert pairs_of(read_reference(data, columns={"varp": "other"})) == sorted((b, a) for a, b in PAIRS)
+    with pytest.raises(SchemaError, match="Expected one network in varp of AnnData, got grn, other"):
+        read_reference(data)
+    with pytest.raises(SchemaError, match="Did you mean 'grn'"):
+        read_reference(data, columns={"varp": "grm"})
 
 
 def test_undirected_networks_give_both_directions_and_say_so(tmp_path):
