@@ -45,8 +45,8 @@ def read_reference(
 
     Known shapes, compressed or not: decoupler and CollecTRI (``source, target, weight``), DoRothEA
     (``tf, target, mor, confidence``), OmniPath, arboreto and pySCENIC (``TF, target, importance``), BEELINE
-    (``Gene1, Gene2``), TRRUST with and without header, STRING with gene names, SIF, GraphML, parquet, and ``varp`` of an
-    AnnData or ``.h5ad`` (rows are regulators).
+    (``Gene1, Gene2``), TRRUST with and without header, STRING with gene names, SIF, GraphML, parquet, and ``varp``
+    of an AnnData or ``.h5ad`` (rows are regulators).
 
     Both ends go through the gene table, as the genes of cells do, so that both use approved symbols. Symbols that
     the table does not know stay as they are (``unknown_symbols``). Rows are removed, and counted, when an end is
