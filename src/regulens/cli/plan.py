@@ -58,7 +58,7 @@ def _print_inputs(found: dict[str, Any]) -> None:
     console.print()
     shown = table("Networks", "network", "rows and edges")
     for reference in found["references"]:
-        shown.add_row(reference["name"], _text(reference["counts"]))
+        shown.add_row(reference["name"], _text({k: n for k, n in reference["counts"].items() if n}))
     console.print(shown)
     console.print()
     shown = table("Universes", "universe", "counts", "restrictions")
@@ -120,5 +120,5 @@ def _text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(_text(v) for v in value) or "-"
     if isinstance(value, dict):
-        return ", ".join(f"{k} {_text(v)}" for k, v in value.items()) or "-"
+        return ", ".join(f"{k.replace('_', ' ')} {_text(v)}" for k, v in value.items()) or "-"
     return str(value)
