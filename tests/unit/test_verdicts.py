@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from regulens.analyses.base import ANALYSES, StatisticsSettings, TestRequest
@@ -132,3 +134,10 @@ def test_an_open_ledger_is_refused():
     ledger = TestLedger([])
     with pytest.raises(OpenFamilyError, match="Expected a closed ledger to decide from"):
         decide({}, ledger, model="m", reference="r", settings=StatisticsSettings())
+
+
+def test_the_documentation_prints_the_rules_as_applied():
+    page = Path(__file__).parents[2] / "docs" / "verdicts.md"
+    text = " ".join(page.read_text().split())
+    for v in judged().values():
+        assert " ".join(v.rule.split()) in text

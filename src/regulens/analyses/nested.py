@@ -88,6 +88,8 @@ def nested_choice(edges: LabelledEdges, candidates: tuple[str, ...], rng: np.ran
     The choice; without effect when a block has fewer than 2 positives or no negatives. The error is the delete-one
     jackknife over regulators and targets of the weighted mean, choices held fixed.
     """
+    if not candidates:
+        return NestedChoice(effect=None, reason="there is no layer to choose from")
     rows = [edges.names.index(c) for c in candidates]
     n_reg, n_tgt = int(edges.regulator.max()) + 1, int(edges.target.max()) + 1
     by_regulator = balanced_halves(np.bincount(edges.regulator[edges.label], minlength=n_reg), rng)
