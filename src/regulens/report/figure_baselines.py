@@ -35,7 +35,7 @@ def baselines(view: RunView) -> Figure | None:
         return None
     orders = {r: _order(list(t.values())) for r, t in tables.items()}
     models = [m["name"] for m in view.models if any(m["name"] in t for t in tables.values())]
-    heights = [0.8 + (0.12 + 0.105 * len(models)) * len(o) for o in orders.values()]
+    heights = [0.8 + (0.13 + 0.115 * len(models)) * len(o) for o in orders.values()]
     fig = new_figure(sum(heights) + 0.25 * (1 + len(models) / 2))
     grid = fig.subplots(len(tables), 2, squeeze=False, width_ratios=(1.25, 1), height_ratios=heights)
     for (left, right), (reference, found) in zip(grid, tables.items()):

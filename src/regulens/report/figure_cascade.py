@@ -23,6 +23,7 @@ from regulens.report.figure_style import (
 )
 from regulens.report.model import RunView
 from regulens.report.numbers import estimate, is_missing
+from regulens.report.wording import score_label
 
 #: Rungs in order: (group, step, label, whether the score is attention itself).
 RUNGS: tuple[tuple[str, str, str, bool], ...] = (
@@ -92,7 +93,12 @@ def cascade(view: RunView) -> Figure | None:
 def _name(found: dict[tuple[str, str, str], dict[str, object]], step: str, label: str) -> str:
     """Label of a rung; a layer says how it was chosen, as the analysis put it."""
     said = {str(row.get("score", "")) for (_, _, s), row in found.items() if s == step}
-    return next(iter(said)) if step == "layer" and len(said) == 1 and "chosen" in next(iter(said)) else label
+    if len(said) != 1:
+        return label
+    score = next(iter(said))
+    if step == "pooled" and score not in ("", "pooled"):  # the plan named another score in advance
+        return score_label(score)
+    return score if step == "layer" and "chosen" in score else label
 
 
 def _limits(found: dict[tuple[str, str, str], dict[str, object]]) -> tuple[float, float]:

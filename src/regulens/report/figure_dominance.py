@@ -95,7 +95,7 @@ def _coefficients(ax: Axes, table: pd.DataFrame, mark: tuple[str, str]) -> None:
         point(ax, row, y, colour=mark[0] if mine else _RIVAL, marker=mark[1] if mine else "x",
               names=("coefficient", "low", "high"))  # fmt: skip
     reference_line(ax, 0.0)
-    ax.set_yticks(range(len(rows)), [shorten(feature_label(r["feature"]), 24) for r in rows])
+    ax.set_yticks(range(len(rows)), [shorten(feature_label(r["feature"]), 28) for r in rows])
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlabel("coefficient per SD (log odds)")
     ax.set_title("side by side")

@@ -20,7 +20,7 @@ from regulens.report.figure_style import (
 )
 from regulens.report.model import RunView, records
 from regulens.report.numbers import is_missing
-from regulens.report.wording import feature_label, score_label, side_label
+from regulens.report.wording import feature_label, form_label, score_label, side_label
 
 _BALANCE_GOAL = 0.1
 
@@ -34,7 +34,7 @@ def matched(view: RunView) -> Figure | None:
         return None
     models = [m["name"] for m in view.models if any(m["name"] in f for f in found.values())]
     plans = {r: _rows(view, r, ms) for r, ms in found.items()}
-    heights = [0.8 + (0.14 + 0.11 * len(models)) * max(len(a), len(b)) for a, b in plans.values()]
+    heights = [0.8 + (0.15 + 0.115 * len(models)) * max(len(a), len(b)) for a, b in plans.values()]
     fig = new_figure(sum(heights) + 0.25 * (1 + len(models) / 2))
     grid = fig.subplots(len(found), 2, squeeze=False, width_ratios=(1.15, 1), height_ratios=heights)
     for (left, right), (reference, names) in zip(grid, found.items()):
@@ -75,7 +75,7 @@ def matched(view: RunView) -> Figure | None:
 def _name(score: str, form: str) -> str:
     """Row label; "together" is the form that pools all matched pairs (not the score pooled over heads)."""
     words = "attention" if score == "pooled" else score_label(score)
-    return f"{words} · {'together' if form == 'pooled' else form}"
+    return f"{words} · {form_label(form)}"
 
 
 def _is_attention(score: str) -> bool:
@@ -101,4 +101,4 @@ def _balance(ax: Axes, row: dict[str, object], y: float, colour: str, marker: st
         ax.plot([before, after], [y, y], color=colour, lw=0.9, alpha=0.45, zorder=2)
     for value, fill in ((before, "white"), (after, colour)):
         if value is not None:
-            ax.plot([value], [y], marker=marker, ms=5, color=colour, mfc=fill, mew=1.1, zorder=3)
+            ax.plot([value], [y], marker=marker, ms=5, color=colour, mfc=fill, mew=1.1, zorder=3, clip_on=False)

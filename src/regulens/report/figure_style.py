@@ -105,7 +105,7 @@ def point(
     return True
 
 
-def offsets(n: int, spread: float = 0.5) -> list[float]:
+def offsets(n: int, spread: float = 0.38) -> list[float]:
     """Vertical places of `n` models inside a row, centred on it, first model on top (y runs downwards)."""
     if n <= 1:
         return [0.0]

@@ -19,8 +19,12 @@ _COUNTS = {
     "reference_edges": "edges of the reference", "mappable": "mappable (both genes among the cells' genes)",
     "evaluable": "evaluable (inside the universe)", "self_pairs": "self-pairs", "candidates": "candidate pairs",
     "kept": "kept as they were", "renamed": "renamed to the approved symbol",
-    "merged": "merged with another identifier",
-    "unknown": "unknown", "ambiguous": "ambiguous", "duplicate": "duplicate", "unexpressed": "never detected",
+    "merged": "merged with another identifier", "unknown": "unknown", "ambiguous": "ambiguous",
+    "duplicate": "duplicate", "unexpressed": "never detected", "n_layers": "layers", "n_heads": "heads per layer",
+    "n_parameters": "parameters", "max_length": "tokens at most", "n_cells": "cells", "n_pairs": "pairs",
+    "n_pairs_observed": "pairs observed", "n_partitions": "partitions", "tokens_median": "tokens per cell (median)",
+    "seoi": "smallest effect of interest (AUROC)", "alpha": "level of tests", "bootstrap": "resamples",
+    "min_cells": "cells in which a pair must have met",
 }  # fmt: skip
 
 Pairs = list[tuple[str, str]]
@@ -137,38 +141,49 @@ def details(view: RunView) -> list[dict[str, Any]]:
 
 
 def ledger(view: RunView) -> Table:
-    """Every test of the run."""
-    heads = (("test", False, ""), ("model", False, ""), ("reference", False, ""), ("hypothesis", False, ""),
-             ("effect", True, ""), ("interval", True, ""), ("p", True, "raw"), ("q", True, "Benjamini-Hochberg"),
-             ("family", True, "tests adjusted together"), ("units", True, ""), ("outcome", False, ""))  # fmt: skip
+    """Every test of the run, its hypothesis below its name; models and references only where there are several."""
+    lead = [k for k, names in (("model", view.models), ("reference", view.references)) if len(names) > 1]
+    heads = [("test", False, ""), *[(k, False, "") for k in lead], ("effect", True, ""), ("interval", True, ""),
+             ("p", True, "raw"), ("q", True, "Benjamini-Hochberg"), ("family", True, "tests adjusted together"),
+             ("outcome", False, "")]  # fmt: skip
     rows = []
     for row in records(view.tests):
-        low = row.get("low")
+        low, n_units = row.get("low"), row.get("n_units")
+        units = (
+            row["unit"] if n_units is None else f"{numbers.count(n_units)} {row['unit']}{'s' if n_units != 1 else ''}"
+        )
+        known = {"model": cell(view.label(row["model"])), "reference": cell(row["reference"])}
         rows.append((
-            cell(wording.test_name(row["id"])), cell(view.label(row["model"])), cell(row["reference"]),
-            cell(f"{row['hypothesis']} ({row['side']}; {row['unit']})"), cell(row["effect"], numbers.signed),
+            cell(wording.test_name(row["id"]), sub=f"{row['hypothesis'].rstrip('.')} ({row['side']}; {units})"),
+            *[known[k] for k in lead], cell(row["effect"], numbers.signed),
             Cell(text=numbers.interval(low, row.get("high"), sign=True), key="" if low is None else repr(float(low))),
             cell(row["p_raw"], numbers.p_value), cell(row["q_value"], numbers.p_value),
-            cell(row["family_size"] or None, numbers.count), cell(row["n_units"], numbers.count),
-            cell(wording.outcome_words(row, view.alpha)),
+            cell(row["family_size"] or None, numbers.count), cell(wording.outcome_words(row, view.alpha)),
         ))  # fmt: skip
     columns = tuple(Column(head=h, numeric=n, hint=t) for h, n, t in heads)
     return Table(title="Every test of this run", columns=columns, rows=tuple(rows), note="Complete: tests.tsv")
+
+
+def _counted(counts: dict[str, Any]) -> Pairs:
+    """Counts in the order of `_COUNTS`, others after them, names in words."""
+    known = list(_COUNTS)
+    order = sorted(counts, key=lambda k: (known.index(k) if k in known else len(known), k))
+    return [(words(k), numbers.count(counts[k])) for k in order]
 
 
 def losses(view: RunView) -> list[tuple[str, Pairs]]:
     """Named lists of what did not come through."""
     cells = view.run.get("cells", {})
     out: list[tuple[str, Pairs]] = []
-    genes = [(words(k), numbers.count(v)) for k, v in cells.get("gene_counts", {}).items()]
+    genes = _counted(cells.get("gene_counts", {}))
     if genes:
         out.append(("Gene identifiers (complete account: tables/gene_ids.tsv)", genes))
-    dropped = [(words(k), numbers.count(v)) for k, v in cells.get("dropped", {}).items()]
+    dropped = _counted(cells.get("dropped", {}))
     out.append(("Cells and genes left out", dropped or [("nothing", numbers.count(0))]))
     for reference in view.run.get("references", []):
         counts = dict(reference.get("counts", {})) | dict(view.universe(reference["name"]).get("counts", {}))
         if counts:
-            out.append((f"Reference {reference['name']}", [(words(k), numbers.count(v)) for k, v in counts.items()]))
+            out.append((f"Reference {reference['name']}", _counted(counts)))
     for card in view.models:
         seen = card.get("attention", {})
         pairs: Pairs = [("genes of the cells that the model knows", numbers.count(card.get("vocabulary_genes")))]

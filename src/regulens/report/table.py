@@ -10,7 +10,15 @@ import pandas as pd
 
 from regulens.report import numbers
 from regulens.report.model import RunView, records
-from regulens.report.wording import direction_label, feature_label, score_label, side_label
+from regulens.report.wording import (
+    direction_label,
+    feature_label,
+    form_label,
+    layer_label,
+    quantity_label,
+    score_label,
+    side_label,
+)
 
 LIMIT = 50
 
@@ -26,11 +34,11 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """Text as printed and the key by which the column sorts."""
+    """Text as printed, the key by which the column sorts, and a second, quieter line."""
 
     text: str
     key: str
-    tone: str = ""
+    sub: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +60,7 @@ _AUROC = "area under the ROC curve; 0.5 is chance"
 COLUMNS: dict[str, tuple[str, Format | None, str]] = {
     "score": ("score", score_label, ""), "baseline": ("baseline", score_label, ""),
     "direction": ("direction", direction_label, ""), "side": ("side", side_label, ""),
+    "form": ("form", form_label, ""), "quantity": ("quantity", quantity_label, ""),
     "feature": ("feature", feature_label, ""), "auroc": ("AUROC", numbers.fixed, _AUROC),
     "n_pos": ("n⁺", numbers.count, "positive pairs"), "n_neg": ("n⁻", numbers.count, "other pairs"),
     "n_regulators": ("regulators", numbers.count, "units of resampling"),
@@ -59,7 +68,7 @@ COLUMNS: dict[str, tuple[str, Format | None, str]] = {
     "auprc": ("AUPRC", numbers.short, "average precision"), "prevalence": ("prevalence", numbers.short, ""),
     "auprc_ratio": ("AUPRC / prevalence", lambda v: numbers.fixed(v, 2), "1 is chance"),
     "epr": ("EPR", lambda v: numbers.fixed(v, 2), "early precision ratio: precision at K = n⁺ over prevalence"),
-    "p_maxt": ("p (max-T)", numbers.p_value, "adjusted over all heads and layers"), "p": ("p", numbers.p_value, ""),
+    "p_maxt": ("p (max‑T)", numbers.p_value, "adjusted over all heads and layers"), "p": ("p", numbers.p_value, ""),
     "tost_p": ("p (equivalence)", numbers.p_value, "two one-sided tests within the smallest effect of interest"),
     "k": ("K", numbers.count, "pairs called"), "precision": ("precision", numbers.fixed, ""),
     "recall": ("recall", numbers.fixed, ""), "f1": ("F1", numbers.fixed, ""),
@@ -68,15 +77,18 @@ COLUMNS: dict[str, tuple[str, Format | None, str]] = {
     "observed": ("observed", numbers.fixed, ""), "null_mean": ("null mean", numbers.fixed, ""),
     "null_sd": ("null SD", lambda v: numbers.fixed(v, 4), ""), "z": ("z", lambda v: numbers.fixed(v, 2), ""),
     "preserves": ("the null keeps", None, ""), "auroc_without": ("AUROC without it", numbers.fixed, _AUROC),
-    "change": ("change", numbers.signed, ""), "delta": ("attention − baseline", numbers.signed, "paired"),
+    "change": ("change", numbers.signed, ""), "delta": ("attention − baseline", numbers.signed, "paired"),
     "smd_before": ("SMD before", numbers.fixed, "standardised mean difference"),
     "smd_after": ("SMD after", numbers.fixed, "goal: under 0.1"), "coefficient": ("coefficient", numbers.signed, ""),
     "auroc_attention": ("AUROC attention", numbers.fixed, _AUROC),
     "auroc_coexpression": ("AUROC co-expression", numbers.fixed, _AUROC),
     "rho_low": ("|ρ| from", numbers.fixed, ""), "rho_high": ("|ρ| to", numbers.fixed, ""),
     "decile": ("decile", numbers.count, ""), "value": ("value", numbers.fixed, ""),
-    "layer": ("layer", numbers.count, "counted from zero"), "n_cells": ("cells", numbers.count, ""),
+    "layer": ("layer", layer_label, "counted from zero"), "n_cells": ("cells", numbers.count, ""),
 }  # fmt: skip
+
+#: Formats that take words; a word under any other heading is printed as it stands.
+_WORDS = {direction_label, feature_label, form_label, layer_label, quantity_label, score_label, side_label}
 
 #: value → its limits, printed as one interval column after it.
 _INTERVALS = {"auroc": ("low", "high"), "value": ("low", "high"), "coefficient": ("low", "high"),
@@ -101,17 +113,18 @@ TITLES: dict[str, dict[str, str]] = {
 }  # fmt: skip
 
 _UNPRINTED = {"dominance_hexbin"}
+_UNPRINTED_COLUMNS = {"kind", "layer", "head"}
 
 
-def cell(value: Any, form: Format | None = None, *, tone: str = "") -> Cell:
+def cell(value: Any, form: Format | None = None, *, sub: str = "") -> Cell:
     """A cell whose text is formatted and whose key keeps full precision."""
     if numbers.is_missing(value):
-        return Cell(text=numbers.EMPTY, key="", tone=tone)
+        return Cell(text=numbers.EMPTY, key="", sub=sub)
     if isinstance(value, bool):
-        return Cell(text="yes" if value else "no", key=str(int(value)), tone=tone)
-    if form is None:
+        return Cell(text="yes" if value else "no", key=str(int(value)), sub=sub)
+    if form is None or (isinstance(value, str) and form not in _WORDS):
         form = str if isinstance(value, str) else numbers.short
-    return Cell(text=form(value), key=value if isinstance(value, str) else repr(float(value)), tone=tone)
+    return Cell(text=form(value), key=value if isinstance(value, str) else repr(float(value)), sub=sub)
 
 
 def analysis_tables(view: RunView, analysis: str) -> list[Table]:
@@ -136,13 +149,14 @@ def _combine(
     total = sum(len(t) for _, _, t in parts)
     limited = total > LIMIT
     lead = [k for k, names in (("model", view.models), ("reference", view.references)) if len(names) > 1]
+    hidden = dict.fromkeys(_UNPRINTED_COLUMNS if name in ("recovery", "baselines") else ())
     constant = _constant([t for _, _, t in parts])
     columns: list[Column] = []
     rows: list[tuple[Cell, ...]] = []
     for model, reference, table in parts:
         part = _ordered(name, table)
         part = part.head(each) if limited else part
-        names = [c for c in part.columns if c not in _limits_in(part) and c not in constant]
+        names = [c for c in part.columns if c not in _limits_in(part) and c not in constant | hidden]
         if not columns:
             columns = [Column(head=k) for k in lead] + _columns(part, names)
         for row in records(part):

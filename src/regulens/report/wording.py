@@ -20,27 +20,33 @@ SIGNS = {"supported": "✓", "not supported": "✕", "inconclusive": "?"}
 
 _SENTENCES: dict[tuple[str, str], str] = {
     ("beyond_prominence", "supported"): (
-        "Held against {reference}, the attention of {model} separates regulatory pairs from other pairs better than "
+        "Held against the reference {reference}, "
+        "the attention of {model} separates regulatory pairs from other pairs better than "
         "gene prominence does: it passed every comparison of the rule."
     ),
     ("beyond_prominence", "not supported"): (
-        "Held against {reference}, the attention of {model} does not separate regulatory pairs from other pairs "
+        "Held against the reference {reference}, "
+        "the attention of {model} does not separate regulatory pairs from other pairs "
         "better than gene prominence does, by any amount that the rule counts as of interest."
     ),
     ("beyond_prominence", "inconclusive"): (
-        "Held against {reference}, these data do not decide whether the attention of {model} knows more about "
+        "Held against the reference {reference}, "
+        "these data do not decide whether the attention of {model} knows more about "
         "regulatory pairs than gene prominence does."
     ),
     ("beyond_coexpression", "supported"): (
-        "Held against {reference}, the attention of {model} separates regulatory pairs from other pairs better than "
+        "Held against the reference {reference}, "
+        "the attention of {model} separates regulatory pairs from other pairs better than "
         "co-expression over the same cells does, and adds to it."
     ),
     ("beyond_coexpression", "not supported"): (
-        "Held against {reference}, the attention of {model} does not add to what co-expression over the same cells "
+        "Held against the reference {reference}, "
+        "the attention of {model} does not add to what co-expression over the same cells "
         "says about regulatory pairs, by any amount that the rule counts as of interest."
     ),
     ("beyond_coexpression", "inconclusive"): (
-        "Held against {reference}, these data do not decide whether the attention of {model} adds to what "
+        "Held against the reference {reference}, "
+        "these data do not decide whether the attention of {model} adds to what "
         "co-expression over the same cells says about regulatory pairs."
     ),
 }
@@ -118,6 +124,37 @@ def direction_label(direction: Any) -> str:
     return known.get(str(direction), str(direction).replace("_", " "))
 
 
+def layer_label(layer: Any) -> str:
+    """A layer by number or by the name of its score.
+
+    >>> layer_label(3), layer_label("L11_mean")
+    ('3', '11')
+    """
+    layer = str(layer)
+    return str(int(layer[1:3])) if layer[:1] == "L" and layer[1:3].isdigit() else layer.removesuffix(".0")
+
+
+def form_label(form: Any) -> str:
+    """How matched pairs were combined; "together" is not the pooling over heads."""
+    return {"pooled": "together"}.get(str(form), str(form))
+
+
+def quantity_label(quantity: Any) -> str:
+    """Name of a quantity of the co-expression analysis."""
+    known = {
+        "spearman_abs": "Spearman of attention and |ρ|",
+        "spearman_signed": "Spearman of attention and signed ρ",
+        "spearman_within_regulator": "Spearman within regulators",
+        "label_correlation": "correlation with the label",
+        "label_partial_correlation": "partial correlation with the label",
+        "auroc_attention": "AUROC of attention",
+        "auroc_coexpression": "AUROC of co-expression",
+        "auroc_difference": "difference of AUROC",
+        "attention_coefficient": "coefficient of attention",
+    }
+    return known.get(str(quantity), str(quantity).replace("_", " "))
+
+
 def side_label(side: Any) -> str:
     """Side of an edge in words: edges run regulator → target."""
     return {"source": "regulator", "target": "target"}.get(str(side), str(side))
@@ -128,7 +165,7 @@ def verdict_sentence(view: RunView, verdict: dict[str, Any]) -> str:
     words = {"model": view.label(verdict["model"]), "reference": verdict["reference"]}
     template = _SENTENCES.get((verdict["claim"], verdict["state"]))
     if template is None:
-        template = "Held against {reference}, the claim “{title}” is {state} for {model}."
+        template = "Held against the reference {reference}, the claim “{title}” is {state} for {model}."
         words |= {"title": verdict.get("title", verdict["claim"]), "state": verdict["state"]}
     return template.format(**words)
 
@@ -142,13 +179,15 @@ def answers(view: RunView) -> list[str]:
     out = []
     for name, states in claims.values():
         total = sum(states.values())
+        everything = "both" if total == 2 else f"all {total}"
         order = [*STATES, *sorted(set(states) - set(STATES))]
-        parts = [f"{s} for {states[s] if states[s] < total else 'all'}" for s in order if states[s]]
+        parts = [f"{s} for {states[s] if states[s] < total else everything}" for s in order if states[s]]
         listed = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
         if total == 1:
             out.append(f"“{name}”: {next(iter(states))}, for the one model and reference of this run.")
         else:
-            out.append(f"“{name}”: {listed} of {total} pairs of model and reference.".replace("all of", "all"))
+            of = "" if len(parts) == 1 else f" of {total}"
+            out.append(f"“{name}”: {listed}{of} pairs of model and reference.")
     return out
 
 
@@ -186,6 +225,8 @@ def decisive(view: RunView, verdict: dict[str, Any]) -> list[dict[str, Any]]:
         row = view.step(verdict["model"], verdict["reference"], step)
         if row is not None:
             label = step_label(step)
+            if step == "pooled" and row.get("score") not in (None, "", "pooled"):
+                label = f"attention, {score_label(row['score'])}"
             if step == "baseline" and row.get("score") and row["score"] != "baseline":
                 label = f"{label} ({score_label(row['score'])})"
             words = estimate(row["value"], row["low"], row["high"], undefined=row.get("undefined"))
@@ -288,8 +329,8 @@ def caption(view: RunView, figure: str) -> str:
             f"Right: paired differences. {bars}"
         ),
         "matched": (
-            "Left: each true pair against pairs of equally expressed genes (conditional), and all such pairs together "
-            f"(pooled). Right: standardised mean difference before (hollow) and after (filled) matching. {bars}"
+            "Left: each true pair against pairs of equally expressed genes (conditional), and all such pairs "
+            f"together. Right: standardised mean difference before (hollow) and after (filled) matching. {bars}"
         ),
         "dominance": (
             "Left: all pairs by co-expression and by rank of attention, line: mean rank. Middle: AUROC inside deciles "

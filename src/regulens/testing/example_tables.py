@@ -139,7 +139,7 @@ def _matched(rng: np.random.Generator) -> dict[str, pd.DataFrame]:
 
 def _dominance(rng: np.random.Generator) -> dict[str, pd.DataFrame]:
     quantities = [
-        ("spearman_score_coexpression", 0.31, "all pairs"),
+        ("spearman_abs", 0.31, "all pairs"),
         ("spearman_within_regulator", 0.22, "rows"),
         ("auroc_attention", 0.561, ""),
         ("auroc_coexpression", 0.541, ""),

@@ -126,10 +126,17 @@ def test_undefined_test_says_why(page: str) -> None:
         {"models": ("scgpt-mini",), "analyses": ("reference_recovery",)},
         {"models": ("scgpt-mini",), "analyses": ("expression_matched", "coexpression_dominance")},
         {"analyses": ()},
-        {"models": (LONG,), "references": ("a", "b", "c"), "n_layers": 18, "n_heads": 18, "demonstration": False},
-        {"models": ("a", "b", "c"), "references": ("x", "y", "z", "w"), "n_layers": 1, "n_heads": 1},
+        {
+            "models": (LONG,),
+            "references": ("a", "b", "c"),
+            "n_layers": 18,
+            "n_heads": 18,
+            "demonstration": False,
+            "analyses": ("reference_recovery", "gene_level_baselines"),
+        },
+        {"models": ("a", "b", "c"), "references": ("x",), "n_layers": 1, "n_heads": 1},
     ],
-    ids=["one analysis", "no recovery", "nothing ran", "18 x 18, three references", "twelve contexts"],
+    ids=["one analysis", "no recovery", "nothing ran", "18 x 18, three references", "three models, one head"],
 )
 def test_whatever_is_missing_the_report_stands(tmp_path: Path, options: dict[str, object]) -> None:
     folder = write_example_run(tmp_path / "run", **options)  # type: ignore[arg-type]
@@ -182,3 +189,11 @@ def test_a_listed_table_that_is_gone_is_refused(tmp_path: Path, built: Path) -> 
     with pytest.raises(StoreError, match="matched"):
         build_report(other)
     assert (other / "report.html").read_bytes() == before
+
+
+def test_words_under_a_number_heading_are_printed_as_words() -> None:
+    from regulens.report.table import COLUMNS, cell
+
+    assert cell("L00_mean", COLUMNS["layer"][1]).text == "0"
+    assert cell("twelve", COLUMNS["n_pos"][1]).text == "twelve"
+    assert cell(None, COLUMNS["auroc"][1]).text == "–"

@@ -64,7 +64,7 @@ def test_undefined_rungs_are_said_not_drawn(built: Path) -> None:
 def test_marks_and_colours_are_distinct() -> None:
     assert len(set(COLOURS)) == len(COLOURS) == len(set(MARKS))
     assert offsets(1) == [0.0]
-    assert offsets(3) == pytest.approx([-0.25, 0.0, 0.25])
+    assert offsets(3) == pytest.approx([-0.19, 0.0, 0.19])
 
 
 def test_card_intervals_stay_inside_their_axis() -> None:

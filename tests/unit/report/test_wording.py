@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from regulens.report import build_report, read_run, sections, wording
+from regulens.report import read_run, sections, wording
+from regulens.report.html import render_html
 from regulens.testing.example_run import CLAIMS, write_example_run
 
 MARK = "(small demonstration model)"
@@ -45,7 +46,7 @@ def test_flipping_a_state_flips_the_words(built: Path, tmp_path: Path, edited: A
     before = wording.verdict_sentence(read_run(built), first)
     after = wording.verdict_sentence(read_run(other), first | {"state": "supported"})
     old = (built / "report.html").read_text(encoding="utf-8")
-    new = build_report(other)["report.html"].read_text(encoding="utf-8")
+    new = render_html(read_run(other), {})
     assert before in old and before not in new
     assert after in new and after not in old
     counts = [len(re.findall(r'<article class="card supported"', p)) for p in (old, new)]
@@ -65,7 +66,7 @@ def test_demonstration_models_are_marked_and_said_once(page: str, built: Path, t
     for card in sections.cards(read_run(built)):
         assert MARK in card["sentence"] and MARK in card["model"]
     other = write_example_run(tmp_path / "run", demonstration=False, analyses=())
-    html = build_report(other)["report.html"].read_text(encoding="utf-8")
+    html = render_html(read_run(other), {})
     assert notice not in html and MARK not in html
 
 
@@ -81,7 +82,7 @@ def test_synthetic_runs_are_watermarked(page: str, built: Path, tmp_path: Path, 
     other = tmp_path / "run"
     shutil.copytree(built, other)
     edited(other, lambda r: r.pop("synthetic"))
-    assert "Synthetic example" not in build_report(other)["report.html"].read_text(encoding="utf-8")
+    assert "Synthetic example" not in render_html(read_run(other), {})
 
 
 def test_ledger_counts_are_those_of_the_table(built: Path) -> None:
@@ -111,3 +112,24 @@ def test_card_numbers_are_those_of_the_results(built: Path) -> None:
     card = sections.cards(view)[0]
     assert card["numbers"][0]["words"].startswith(f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]")
     assert dict(card["facts"])["n⁺"] == f"{row['n_pos']:,}"
+
+
+@pytest.mark.parametrize(
+    ("states", "said"),
+    [
+        (("supported",), "“T”: supported, for the one model and reference of this run."),
+        (("inconclusive", "inconclusive"), "“T”: inconclusive for both pairs of model and reference."),
+        (("inconclusive",) * 3, "“T”: inconclusive for all 3 pairs of model and reference."),
+        (
+            ("supported", "not supported", "inconclusive", "inconclusive"),
+            "“T”: supported for 1, not supported for 1 and inconclusive for 2 of 4 pairs of model and reference.",
+        ),
+    ],
+)
+def test_answers_count_states(built: Path, states: tuple[str, ...], said: str) -> None:
+    view = read_run(built)
+    verdicts = [{"claim": "c", "title": "T", "model": "m", "reference": "r", "state": s} for s in states]
+    twin = type(view)(
+        run=view.run | {"verdicts": verdicts}, tests=view.tests, results=view.results, tables={}, files={}, plan=""
+    )
+    assert wording.answers(twin) == [said]
