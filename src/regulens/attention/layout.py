@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from regulens.errors import ParameterError, SchemaError
+from regulens.errors import ParameterError, SchemaError, examples
 from regulens.rng import stream
-from regulens.types.cells import Cells
+from regulens.types.cells import ROLES, Cells
 
 #: Cells per unit of work: what a worker does between two reports, and at most what a kill can cost it.
 UNIT_CELLS = 32
@@ -51,7 +51,7 @@ class Layout:
     Parameters
     ----------
     partitions
-        Columns ``partition``, ``cell_state``, ``donor``, ``block``, ``n_cells``.
+        Columns ``partition``, one per role, ``block``, ``n_cells``.
     units
         Sorted by partition, then index.
     empty
@@ -89,7 +89,8 @@ def lay_out(
     lengths
         Shape ``(cell,)``: expected number of tokens. Cells of similar length share a batch, so that little is padded.
     partition_by
-        Roles among ``cell_state`` and ``donor``. A role that the cells do not have makes one group, named ``all``.
+        Roles (see `regulens.types.cells.ROLES`). A role that is not named, or that the cells do not have, makes one
+        group called ``all``.
     n_blocks
         Random blocks of nearly equal size inside each group (for resampling cells later); small groups have fewer.
     max_cells
@@ -104,9 +105,9 @@ def lay_out(
     SchemaError
         When `partition_by` names something else than a role of partitions.
     """
-    odd = [r for r in partition_by if r not in ("cell_state", "donor")]
+    odd = [r for r in partition_by if r not in ROLES]
     if odd:
-        message = f"Expected partition_by among ('cell_state', 'donor'), got {odd}. Name the column's role first."
+        message = f"Expected partition_by among {examples(ROLES)}, got {examples(odd)}. Name the column's role first."
         raise SchemaError(message)
     for name, value in (("n_blocks", n_blocks), ("batch_tokens", batch_tokens), ("unit_cells", unit_cells)):
         if value < 1:
@@ -133,24 +134,24 @@ def lay_out(
         role: cells.obs[role].astype(str).to_numpy()
         if role in partition_by and role in cells.obs
         else np.full(cells.n_cells, "all")
-        for role in ("cell_state", "donor")
+        for role in ROLES
     }
     table, units = [], []
-    groups = pd.DataFrame({"state": labels["cell_state"][rows], "donor": labels["donor"][rows], "row": rows})
-    for (state, donor), group in groups.groupby(["state", "donor"], sort=True):
+    groups = pd.DataFrame({role: values[rows] for role, values in labels.items()} | {"row": rows})
+    for names, group in groups.groupby(list(ROLES), sort=True):
         own = group["row"].to_numpy()
         if n_blocks > 1:
-            own = stream(seed, f"attention/blocks/{state}/{donor}").permutation(own)
+            own = stream(seed, "/".join(("attention/blocks", *names))).permutation(own)
         for block, members in enumerate(np.array_split(own, min(n_blocks, len(own)))):
             partition = len(table)
-            table.append((partition, state, donor, block, len(members)))
+            table.append((partition, *names, block, len(members)))
             members = members[np.lexsort((members, lengths[members]))]
             for index, start in enumerate(range(0, len(members), unit_cells)):
                 chosen = members[start : start + unit_cells]
                 units.append(
                     Unit(partition=partition, index=index, batches=_batches(chosen, lengths[chosen], batch_tokens))
                 )
-    frame = pd.DataFrame(table, columns=["partition", "cell_state", "donor", "block", "n_cells"])
+    frame = pd.DataFrame(table, columns=["partition", *ROLES, "block", "n_cells"])
     return Layout(partitions=frame, units=tuple(units), empty=empty, not_drawn=not_drawn)
 
 

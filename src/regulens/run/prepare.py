@@ -243,6 +243,16 @@ def prepare(plan: Plan, *, progress: Progress = SILENT) -> Prepared:
                 )
                 raise NamespaceError(message)
             vocabulary[name] = known
+        # Every model is judged on the same cells, so a cell that one of them cannot read leaves all of them.
+        readable = np.ones(cells.n_cells, dtype=bool)
+        for known in vocabulary.values():
+            readable &= cells.counts[:, known].getnnz(axis=1) > 0
+        unreadable = int((~readable).sum())
+        if unreadable:
+            if unreadable == cells.n_cells:
+                message = f"Expected cells with genes that every model knows, got none of {cells.n_cells}. Check the ids."
+                raise NamespaceError(message)
+            cells = cells.subset(np.flatnonzero(readable))
         listed = _regulators(plan)
         candidates = {s for r in references.values() for s in r.edges["source"]}
         if listed is not None:
@@ -277,5 +287,5 @@ def prepare(plan: Plan, *, progress: Progress = SILENT) -> Prepared:
     return Prepared(
         plan=plan, settings=settings, analyses=analyses, cells=cells, adapters=adapters, references=references,
         gene_index=gene_index, universes=universes, vocabulary=vocabulary, notes=tuple(restrictions),
-        dropped={"genes_unseen_by_any_model": unseen},
+        dropped={"genes_unseen_by_any_model": unseen, "cells_without_a_known_gene": unreadable},
     )  # fmt: skip

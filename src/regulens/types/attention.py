@@ -113,7 +113,8 @@ class AttentionSummary:
         Array-like, int32, shape ``(partition, regulator, target)``: cells of the partition in which both genes
         were tokens (the same for both directions, all layers and all heads). 0 on the diagonal.
     partitions
-        One row per partition: ``partition`` (id), ``cell_state``, ``donor``, ``block``, ``n_cells``.
+        One row per partition: ``partition`` (id), one column per role (``all`` where not divided by), ``block``,
+        ``n_cells``.
     genes, regulators
         Symbols of the target and regulator axes.
     kind
