@@ -21,6 +21,7 @@ from regulens.analyses.common import (
 from regulens.analyses.conditional import conditional_inference, wins
 from regulens.analyses.inference import Effect, effects_of
 from regulens.analyses.matched_published import run_published
+from regulens.nulls.entropy_balance import balance_weights
 from regulens.nulls.expression_matched import MatchedPairs, match_pairs
 from regulens.stats.inference import auroc_inference
 from regulens.types.ledger import PlannedTest
@@ -66,11 +67,31 @@ def plan(request: TestRequest) -> tuple[PlannedTest, ...]:
     return plan_tests(NAME, request, DESIGNS)
 
 
-def balance(inp: AnalysisInput, pairs: MatchedPairs, allowed: np.ndarray) -> pd.DataFrame:
-    """Absolute standardised mean differences of positives and negatives before and after matching.
+def negative_weights(inp: AnalysisInput, pairs: MatchedPairs) -> np.ndarray:
+    """Entropy-balancing weights, ``(negative,)``, on mean, variance and detection of both genes.
+
+    Balanced are the differences (relative for mean and variance) and their signs: the conditional AUROC counts how
+    often a positive is above, so as many negatives must lie above it as below.
+    """
+    own, f = inp.universe.regulator_columns(), inp.features
+    owner = pairs.owner
+    columns = []
+    for pos, neg in (
+        (own[pairs.pos_regulator][owner], own[pairs.neg_regulator]),
+        (pairs.pos_target[owner], pairs.neg_target),
+    ):
+        for x in (f.mean, f.variance):
+            columns.append((x[neg] - x[pos]) / x[pos])  # observed pairs have genes that vary, so both are positive
+        columns.append(f.detection[neg] - f.detection[pos])
+    difference = np.column_stack(columns)
+    return balance_weights(np.column_stack([difference, np.sign(difference)]), owner)
+
+
+def balance(inp: AnalysisInput, pairs: MatchedPairs, allowed: np.ndarray, weight: np.ndarray) -> pd.DataFrame:
+    """Absolute standardised mean differences of positives and negatives before and after matching and weighting.
 
     Both are over the standard deviations before matching, ``sqrt((s_pos^2 + s_neg^2) / 2)``; after matching every
-    positive's negatives weigh as much as the positive.
+    positive's negatives together weigh as much as the positive.
     """
     positive = inp.universe.positive & shared_pairs(inp)
     own = inp.universe.regulator_columns()
@@ -78,7 +99,6 @@ def balance(inp: AnalysisInput, pairs: MatchedPairs, allowed: np.ndarray) -> pd.
     degree[own] = inp.universe.positive.sum(axis=1)
     table = {"mean": inp.features.mean, "detection": inp.features.detection, "variance": inp.features.variance,
              "out_degree": degree}  # fmt: skip
-    weight = 1.0 / np.diff(pairs.start)[pairs.owner] if pairs.n_pos else np.zeros(0)
     rows = []
     for side in ("source", "target"):
         for name, x in table.items():
@@ -137,8 +157,9 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
         ]
     )  # fmt: skip
     h = wins(pairs, values)
-    found = effects_of(conditional_inference(pairs, h), null_value=0.5)
-    gap = effects_of(conditional_inference(pairs, h[[0]] - h[[1]]))[0]
+    weight = negative_weights(inp, pairs)
+    found = effects_of(conditional_inference(pairs, h, weight=weight), null_value=0.5)
+    gap = effects_of(conditional_inference(pairs, h[[0]] - h[[1]], weight=weight))[0]
     stacked = np.concatenate(
         [values[:, pairs.pos_regulator, pairs.pos_target], values[:, pairs.neg_regulator, pairs.neg_target]], axis=1
     )
@@ -161,7 +182,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     rows = [row(n, "conditional", e) for n, e in zip(names, found)] + [
         row(n, "pooled", e) for n, e in zip(names, pooled)
     ]
-    smd = balance(inp, pairs, allowed)
+    smd = balance(inp, pairs, allowed, weight)
     matched_smd = smd.loc[smd["feature"].isin(MATCHED_FEATURES), "smd_after"]
     records = (
         found[0].record(ids["matched_above_chance"], side="greater", level=level),
@@ -214,7 +235,7 @@ SPEC = AnalysisSpec(
     needs=("attention", "expression", "reference"),
     plan=plan,
     run=run,
-    reference="Hanley & McNeil 1982; Stuart 2010 (balance)",
+    reference="Hanley & McNeil 1982; Hainmueller 2012 (entropy balancing); Stuart 2010 (balance)",
     falsified_by="A conditional AUROC of 0.5, or one that attention's own row and column means reach as well.",
     parameters={"tolerance": 0.2, "widened": 0.4, "min_candidates": 5, "max_negatives": 50},
     protocols=(Protocol.CORRECTED, Protocol.PUBLISHED),
