@@ -45,7 +45,8 @@ def content(view: RunView, figures: dict[str, Drawn]) -> dict[str, Any]:
         "cards": sections.cards(view), "matrix": sections.matrix(view), "no_verdict": wording.no_verdict(view),
         "signs": wording.SIGNS, "figures": drawn, "details": sections.details(view), "ledger": sections.ledger(view),
         "ledger_sentence": wording.ledger_sentence(view), "losses": sections.losses(view),
-        "skipped": sections.skipped(view), "methods": sections.methods(view), "citations": sections.citations(view),
+        "skipped": sections.skipped(view), "left_out": sections.left_out(view),
+        "methods": sections.methods(view), "citations": sections.citations(view),
         "plan": view.plan or json.dumps(view.run.get("plan", {}), indent=1, sort_keys=True),
         "command": wording.reproduce_command(), "strip": strip,
     }  # fmt: skip

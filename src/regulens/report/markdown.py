@@ -39,8 +39,9 @@ def render_markdown(view: RunView, figures: dict[str, Drawn]) -> str:
     out += ["", "## 6. What was lost"]
     for head, pairs in sections.losses(view):
         out += ["", f"**{escape(head)}**", "", *[f"- {escape(k)}: {escape(v)}" for k, v in pairs]]
-    if (skipped := sections.skipped(view)) is not None:
-        out += ["", *_table(skipped)]
+    for table in (sections.left_out(view), sections.skipped(view)):
+        if table is not None:
+            out += ["", *_table(table)]
     out += ["", "## 7. Methods and provenance"]
     for head, pairs in sections.methods(view):
         out += ["", f"**{escape(head)}**", "", *[f"- {escape(k)}: {escape(v)}" for k, v in pairs]]

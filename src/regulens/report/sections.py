@@ -22,7 +22,8 @@ _COUNTS = {
     "merged": "merged with another identifier", "unknown": "unknown", "ambiguous": "ambiguous",
     "duplicate": "duplicate", "unexpressed": "never detected", "n_layers": "layers", "n_heads": "heads per layer",
     "n_parameters": "parameters", "max_length": "tokens at most", "n_cells": "cells", "n_pairs": "pairs",
-    "n_pairs_observed": "pairs observed", "n_partitions": "partitions", "tokens_median": "tokens per cell (median)",
+    "n_pairs_observed": "pairs observed", "n_partitions": "partitions", "n_pairs_met": "pairs met",
+    "tokens_median": "tokens per cell (median)",
     "seoi": "smallest effect of interest (AUROC)", "alpha": "level of tests", "bootstrap": "resamples",
     "min_cells": "cells in which a pair must have met",
 }  # fmt: skip
@@ -167,7 +168,8 @@ def ledger(view: RunView) -> Table:
 def _counted(counts: dict[str, Any]) -> Pairs:
     """Counts in the order of `_COUNTS`, others after them, names in words."""
     known = list(_COUNTS)
-    order = sorted(counts, key=lambda k: (known.index(k) if k in known else len(known), k))
+    shown = [k for k in counts if k in known or counts[k]]  # kinds of loss that did not happen are left unsaid
+    order = sorted(shown, key=lambda k: (known.index(k) if k in known else len(known), k))
     return [(words(k), numbers.count(counts[k])) for k in order]
 
 
@@ -193,17 +195,41 @@ def losses(view: RunView) -> list[tuple[str, Pairs]]:
                       ("pairs observed", numbers.count(seen["n_pairs_observed"])),
                       ("pairs unobserved (met in too few cells)", numbers.count(lost))]  # fmt: skip
         out.append((view.label(card["name"]), pairs))
-    for outcome in view.run.get("outcomes", []):
-        if outcome.get("dropped"):
-            where = f"{outcome['analysis'].replace('_', ' ')} · {view.label(outcome['model'])} · {outcome['reference']}"
-            out.append((where, [(words(k), plain(v)) for k, v in outcome["dropped"].items()]))
     return out
+
+
+def left_out(view: RunView) -> Table | None:
+    """What each analysis left out; None when nothing was."""
+    rows = [
+        (
+            cell(analysis_words(o["analysis"])),
+            cell(view.label(o["model"])),
+            cell(o["reference"]),
+            cell(plain(o["dropped"])),
+        )
+        for o in view.run.get("outcomes", [])
+        if any(o.get("dropped", {}).values())
+    ]
+    if not rows:
+        return None
+    heads = ("analysis", "model", "reference", "left out")
+    return Table(title="Left out by analyses", columns=tuple(Column(head=h) for h in heads), rows=tuple(rows))
+
+
+def analysis_words(name: str) -> str:
+    """Name of an analysis in words, with its protocol where it is a reproduction.
+
+    >>> analysis_words("expression_matched.published")
+    'expression matched (published protocol)'
+    """
+    name, _, protocol = name.partition(".")
+    return name.replace("_", " ") + (f" ({protocol} protocol)" if protocol else "")
 
 
 def skipped(view: RunView) -> Table | None:
     """Analyses that did not run, with reasons; None when all ran."""
     rows = [
-        (cell(s["analysis"].replace("_", " ")), cell(view.label(s["model"])), cell(s["reference"]), cell(s["reason"]))
+        (cell(analysis_words(s["analysis"])), cell(view.label(s["model"])), cell(s["reference"]), cell(s["reason"]))
         for s in view.run.get("skipped", [])
     ]
     if not rows:
@@ -250,7 +276,9 @@ def methods(view: RunView) -> list[tuple[str, Pairs]]:
         "notes",
     )
     for card in view.models:
-        pairs = [(words(k), plain(card[k])) for k in order if k in card]
+        pairs = [
+            (words(k), plain(card[k] or "not stated") if k == "licence" else plain(card[k])) for k in order if k in card
+        ]
         check, seen = card.get("verification", {}), card.get("attention", {})
         if not numbers.is_missing(check.get("max_abs_difference")):
             pairs.append(("largest difference to the plain softmax path", numbers.short(check["max_abs_difference"])

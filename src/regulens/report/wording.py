@@ -260,6 +260,8 @@ def outcome_words(row: dict[str, Any], alpha: float) -> str:
     """What a row of the ledger says, in at most a few words."""
     if row.get("undefined"):
         return not_defined(row["undefined"])
+    if row.get("protocol", "corrected") != "corrected":
+        return "reproduction, feeds no verdict"
     if not row.get("confirmatory", True):
         return "descriptive"
     q = row.get("q_value")
