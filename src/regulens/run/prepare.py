@@ -250,7 +250,7 @@ def prepare(plan: Plan, *, progress: Progress = SILENT) -> Prepared:
         unreadable = int((~readable).sum())
         if unreadable:
             if unreadable == cells.n_cells:
-                message = f"Expected cells with genes that every model knows, got none of {cells.n_cells}. Check the ids."
+                message = f"Expected cells with genes that every model knows, got none of {cells.n_cells}."
                 raise NamespaceError(message)
             cells = cells.subset(np.flatnonzero(readable))
         listed = _regulators(plan)

@@ -81,7 +81,7 @@ def estimate_cost(prepared: Prepared) -> dict[str, Any]:
             "cells_truncated": int((expressed > card.max_length).sum()),
             "extraction_seconds": round(sum(_flops_per_cell(prepared, model, float(t)) for t in tokens) / rate, 1),
             "partitions": n_partitions,
-            "store_bytes_at_most": int(n_partitions * accumulator),
+            "store_bytes_at_most": int(n_partitions * accumulator // 2),  # float32 on disk, before compression
             "memory_bytes": int(accumulator + card.n_parameters * 4 + cells.counts.data.nbytes * 2),
         }
     return {"models": found, "processors": os.cpu_count()}
