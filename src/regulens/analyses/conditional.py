@@ -73,10 +73,11 @@ def conditional_inference(pairs: MatchedPairs, h: np.ndarray, *, weight: np.ndar
         clusters.append((number[: len(pos)], number[len(pos) :]))
     width = int(max(pairs.neg_target.max(), pairs.pos_target.max())) + 1
     edge = np.unique(pairs.neg_regulator * width + pairs.neg_target, return_inverse=True)[1]
-    for row in h:
+    for values in h:
+        row = values - values[0]  # weights sum to 1 but for rounding: a constant row must stay exactly constant
         share = np.bincount(owner, weights=weight * row, minlength=n)
         a = float(share.mean())
-        estimate.append(a)
+        estimate.append(float(values[0]) + a)
         for way, (pos, neg) in enumerate(clusters):
             moved[way].append(_without(neg, pos, pairs, row, weight) - a)
         by_negative = np.bincount(edge, weights=weight * (row - a) / n)
