@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from regulens.analyses.base import StatisticsSettings
-from regulens.errors import UnplannedTestError
+from regulens.errors import OpenFamilyError, UnplannedTestError
 from regulens.types.ledger import TestLedger, TestRecord
 from regulens.types.results import AnalysisOutcome, Protocol, Verdict, VerdictState
 
@@ -328,8 +328,6 @@ def decide(
         When the ledger is still open.
     """
     if not ledger.is_closed:
-        from regulens.errors import OpenFamilyError
-
         message = "Expected a closed ledger to decide from, got an open one. Record all tests and call close() first."
         raise OpenFamilyError(message)
     return tuple(_judge(r, outcomes, ledger, model=model, reference=reference, settings=settings) for r in RULES)

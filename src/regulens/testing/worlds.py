@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from scipy.stats import rankdata
 
 from regulens.analyses.base import ANALYSES, AnalysisInput, StatisticsSettings, TestRequest
 from regulens.analyses.build import build_input
+from regulens.errors import ParameterError, nearest
 from regulens.rng import stream
 from regulens.types.attention import AttentionSummary, ModelCard
 from regulens.types.cells import Cells
@@ -23,6 +25,7 @@ from regulens.types.genes import GeneAlignment, GeneVocabulary
 from regulens.types.ledger import TestLedger
 from regulens.types.networks import ReferenceNetwork
 from regulens.types.results import AnalysisOutcome, Verdict
+from regulens.verdicts import decide
 
 #: Kinds of worlds and what is true in them.
 KINDS = {
@@ -137,12 +140,10 @@ def make_world(
         positive = _edges(0.7 * hub_r + 0.5 * hub_t, candidate, n_edges, rng)
         signal = 0.6 * rng.normal(size=(n_regulators, 1)) + 0.6 * rng.normal(size=(1, n_genes))
     elif kind == "coexpression_only":
-        rho = np.abs(np.corrcoef(_ranks(np.log1p(counts / total[:, None] * 1e4)), rowvar=False))[own]
+        rho = np.abs(np.corrcoef(rankdata(counts / total[:, None], axis=0), rowvar=False))[own]
         positive = _edges(1.5 * _z(rho), candidate, n_edges, rng)
         signal = 1.5 * _z(rho)
     else:
-        from regulens.errors import ParameterError, nearest
-
         message = f"Expected a kind of world among {sorted(KINDS)}, got '{kind}'.{nearest(kind, list(KINDS))}"
         raise ParameterError(message)
     # Attention: one common map per direction plus noise of each head; the other direction knows no pairs.
@@ -181,12 +182,6 @@ def make_world(
     return World(kind=kind, summary=summary, cells=cells, reference=reference, universe=candidates)
 
 
-def _ranks(x: np.ndarray) -> np.ndarray:
-    from scipy.stats import rankdata
-
-    return rankdata(x, axis=0)
-
-
 def judge(
     inp: AnalysisInput, analyses: tuple[str, ...] | None = None, **replaced: Any
 ) -> tuple[dict[str, AnalysisOutcome], TestLedger, tuple[Verdict, ...]]:
@@ -197,8 +192,6 @@ def judge(
     analyses
         Names; all built-in ones by default.
     """
-    from regulens.verdicts import decide
-
     inp = replace(inp, **replaced) if replaced else inp
     names = ("reference_recovery", "gene_level_baselines", "expression_matched", "coexpression_dominance")
     specs = [ANALYSES[n] for n in (analyses or names)]
