@@ -94,7 +94,26 @@ def complete(partial: Path, path: Path) -> None:
         partial.rename(path)
 
 
-def open_store(path: Path, *, key: str | None = None) -> tuple[dict[str, Any], str, zarr.Array, zarr.Array]:
+class StoredArray:
+    """An array on disk, read chunk by chunk when indexed; a chunk that fails its checksum is a `StoreError`."""
+
+    def __init__(self, array: zarr.Array, path: Path) -> None:
+        self._array, self._path = array, path
+        self.shape: tuple[int, ...] = array.shape
+        self.dtype: np.dtype = array.dtype
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        try:
+            return np.asarray(self._array[index])
+        except (ValueError, RuntimeError, OSError) as problem:
+            message = (
+                f"Expected {self._path} as it was written, got a chunk that cannot be read ({problem}). "
+                "Remove it and extract again."
+            )
+            raise StoreError(message) from problem
+
+
+def open_store(path: Path, *, key: str | None = None) -> tuple[dict[str, Any], str, StoredArray, StoredArray]:
     """Open a finished store for reading.
 
     Parameters
@@ -143,7 +162,8 @@ def open_store(path: Path, *, key: str | None = None) -> tuple[dict[str, Any], s
         odd = sorted(k for k in present.keys() | manifest.keys() if present.get(k) != manifest.get(k))
         message = f"Expected {path} as it was written, got {len(odd)} files changed or missing ({odd[0]}). {advice}"
         raise StoreError(message)
-    return found["content"], found["key"], group["sums"], group["counts"]
+    sums, counts = (StoredArray(group[name], path) for name in _ARRAYS)
+    return found["content"], found["key"], sums, counts
 
 
 @contextlib.contextmanager

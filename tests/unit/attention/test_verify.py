@@ -1,0 +1,68 @@
+"""verify() passes on what is right and shows what is wrong, layer by layer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from regulens.attention import accumulate, verify
+from regulens.attention.extract import extract
+from regulens.errors import ParameterError
+
+
+@pytest.fixture(scope="module")
+def attention(toy, cells, axes):
+    return extract(toy, cells.subset(np.arange(20)), **axes)
+
+
+def test_streamed_blocks_equal_the_plain_softmax(attention):
+    table = attention.verify(n_cells=4)
+    assert list(table["layer"]) == sorted(list(range(12)) * 2)
+    assert list(table["direction"][:2]) == ["regulator_attends", "target_attends"]
+    assert table["max_abs_difference"].max() < 2e-6
+    assert table["row_sum_deviation"].max() < 5e-6
+    assert (table["padding"] == 0).all()
+    assert (table["max_attention"] > 0.05).all() and (table["n_values"] > 0).all()
+    with pytest.raises(ParameterError):
+        attention.verify(n_cells=0)
+
+
+def _swapped(true):
+    def add(sums, layer, found):
+        wrong = np.zeros_like(sums)
+        true(wrong, layer, found)
+        sums += wrong[:, :, ::-1]
+
+    return add
+
+
+def _other_layer(true):
+    def add(sums, layer, found):
+        wrong = np.zeros_like(sums)
+        true(wrong, layer, found)
+        order = sorted(range(12), key=str)
+        sums += wrong[order]
+
+    return add
+
+
+@pytest.mark.parametrize("broken", [_swapped, _other_layer])
+def test_a_broken_twin_is_caught(attention, monkeypatch, broken):
+    monkeypatch.setattr(verify, "add_layer", broken(accumulate.add_layer))
+    assert attention.verify(n_cells=2)["max_abs_difference"].max() > 0.1
+
+
+def test_a_wrong_log_sum_exp_shows_in_the_row_sums(attention, monkeypatch, toy):
+    import dataclasses
+
+    true = type(toy).forward
+
+    def forward(self, batch, *, tap=None, kernel="fused"):
+        def shifted(layer):
+            tap(dataclasses.replace(layer, lse=layer.lse + 0.01) if layer.layer == 5 else layer)
+
+        return true(self, batch, tap=shifted, kernel=kernel)
+
+    monkeypatch.setattr(type(toy), "forward", forward)
+    table = attention.verify(n_cells=2).set_index("layer")["row_sum_deviation"]
+    assert table[5].max() > 5e-3 and table[4].max() < 1e-5
