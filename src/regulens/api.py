@@ -18,7 +18,8 @@ from regulens.rng import stream
 from regulens.run.audit import Run
 from regulens.types.cells import Cells
 from regulens.types.edges import EdgeScores, EdgeUniverse
-from regulens.types.networks import LabelledEdges, ReferenceNetwork
+from regulens.types.labelled import LabelledEdges
+from regulens.types.networks import ReferenceNetwork
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 
 from regulens.errors import PlanError, RegistryError, examples, nearest
 from regulens.provenance import digest_of
-from regulens.types.results import Protocol
+from regulens.types.endpoints import Protocol
 
 PLAN_VERSION = 1
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from regulens.analyses.base import StatisticsSettings
 from regulens.errors import OpenFamilyError, UnplannedTestError
+from regulens.types.endpoints import Protocol
 from regulens.types.ledger import TestLedger, TestRecord
-from regulens.types.results import AnalysisOutcome, Protocol, Verdict, VerdictState
+from regulens.types.results import AnalysisOutcome, Verdict, VerdictState
 
 #: What a claim needs before anything is said.
 MIN_POSITIVES, MIN_REGULATORS, MAX_SMD = 20, 5, 0.1

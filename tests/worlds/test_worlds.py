@@ -10,7 +10,8 @@ import pytest
 from regulens.analyses.base import ANALYSES
 from regulens.errors import ParameterError
 from regulens.testing.worlds import KINDS, judge, make_world
-from regulens.types.results import Protocol, VerdictState
+from regulens.types.endpoints import Protocol
+from regulens.types.results import VerdictState
 
 SEEDS = range(4)
 

@@ -17,8 +17,9 @@ from regulens.registry import Registry
 from regulens.rng import stream
 from regulens.types.attention import ModelCard
 from regulens.types.edges import EdgeScores, EdgeUniverse
+from regulens.types.endpoints import Endpoint, Protocol
 from regulens.types.ledger import PlannedTest
-from regulens.types.results import AnalysisOutcome, Endpoint, Protocol
+from regulens.types.results import AnalysisOutcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,10 +23,11 @@ from regulens.analyses.edge_regression import edge_regression
 from regulens.analyses.gene_model import normal_scores
 from regulens.analyses.inference import aurocs, differences, effects_of
 from regulens.stats.ranking import auroc
+from regulens.types.endpoints import Endpoint, Protocol
 from regulens.types.estimates import Estimate, Undefined
+from regulens.types.labelled import LabelledEdges
 from regulens.types.ledger import PlannedTest, TestRecord
-from regulens.types.networks import LabelledEdges
-from regulens.types.results import AnalysisOutcome, Endpoint, Protocol
+from regulens.types.results import AnalysisOutcome
 
 NAME = "coexpression_dominance"
 

@@ -10,10 +10,11 @@ import pandas as pd
 from regulens.analyses.base import AnalysisInput, TestRequest
 from regulens.stats.power import auroc_null_se, minimum_detectable_auroc
 from regulens.types.edges import EdgeScores
+from regulens.types.endpoints import Endpoint, Protocol
 from regulens.types.estimates import Estimate, Undefined
+from regulens.types.labelled import LabelledEdges
 from regulens.types.ledger import PlannedTest, Side, TestRecord
-from regulens.types.networks import LabelledEdges
-from regulens.types.results import AnalysisOutcome, Endpoint, EvaluationResult, Protocol
+from regulens.types.results import AnalysisOutcome, EvaluationResult
 
 #: Below these an AUROC is refused; verdicts ask for more.
 MIN_POSITIVES, MIN_REGULATORS = 5, 3

@@ -24,8 +24,9 @@ from regulens.analyses.matched_published import run_published
 from regulens.nulls.entropy_balance import balance_weights
 from regulens.nulls.expression_matched import MatchedPairs, match_pairs
 from regulens.stats.inference import auroc_inference
+from regulens.types.endpoints import Endpoint, Protocol
 from regulens.types.ledger import PlannedTest
-from regulens.types.results import AnalysisOutcome, Endpoint, Protocol
+from regulens.types.results import AnalysisOutcome
 
 NAME = "expression_matched"
 

@@ -21,10 +21,11 @@ from regulens.analyses.gene_model import gene_only_scores
 from regulens.analyses.inference import Effect, aurocs, differences, effects_of, joint_critical
 from regulens.stats.cluster import max_t_p
 from regulens.stats.ranking import auroc
+from regulens.types.endpoints import Endpoint, Protocol
 from regulens.types.estimates import Estimate, Undefined
+from regulens.types.labelled import LabelledEdges
 from regulens.types.ledger import PlannedTest, TestRecord
-from regulens.types.networks import LabelledEdges
-from regulens.types.results import AnalysisOutcome, Endpoint, Protocol
+from regulens.types.results import AnalysisOutcome
 
 NAME = "gene_level_baselines"
 

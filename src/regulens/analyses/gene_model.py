@@ -11,7 +11,7 @@ from scipy.special import expit, ndtri
 from scipy.stats import rankdata
 
 from regulens.analyses.base import GeneFeatures
-from regulens.types.networks import LabelledEdges
+from regulens.types.labelled import LabelledEdges
 
 
 def normal_scores(x: np.ndarray) -> np.ndarray:

@@ -14,8 +14,8 @@ from regulens.stats.bootstrap_tests import interval, test_greater, test_two_side
 from regulens.stats.equivalence import tost
 from regulens.stats.inference import Inference, auroc_difference, auroc_inference
 from regulens.types.estimates import Estimate, Undefined
+from regulens.types.labelled import LabelledEdges
 from regulens.types.ledger import TestRecord
-from regulens.types.networks import LabelledEdges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

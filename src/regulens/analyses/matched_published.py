@@ -15,8 +15,8 @@ from regulens.analyses.recovery_published import pair_bootstrap, zero_filled
 from regulens.nulls.expression_matched import similar_genes
 from regulens.stats.ranking import auroc
 from regulens.types.estimates import Estimate, Undefined
+from regulens.types.labelled import LabelledEdges
 from regulens.types.ledger import TestRecord
-from regulens.types.networks import LabelledEdges
 from regulens.types.results import AnalysisOutcome
 
 COLUMNS = ["score", "form", "auroc", "low", "high", "n_pos", "n_neg", "n_regulators"]

@@ -16,7 +16,7 @@ from regulens.analyses.inference import Effect, effects_of
 from regulens.stats.inference import default_se
 from regulens.stats.jackknife import Deviations, auroc_deviations
 from regulens.stats.ranking import auroc
-from regulens.types.networks import LabelledEdges
+from regulens.types.labelled import LabelledEdges
 
 #: Positives that every block needs.
 MIN_BLOCK_POSITIVES = 2

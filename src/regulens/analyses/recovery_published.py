@@ -13,8 +13,8 @@ from regulens.analyses.common import TestDesign, counts_of, refusal, refused, re
 from regulens.stats.ranking import auroc
 from regulens.types.edges import EdgeScores
 from regulens.types.estimates import Estimate
+from regulens.types.labelled import LabelledEdges
 from regulens.types.ledger import TestRecord
-from regulens.types.networks import LabelledEdges
 from regulens.types.results import AnalysisOutcome
 
 BOOTSTRAP, NULL_SETS = 1000, 10_000

@@ -26,10 +26,11 @@ from regulens.nulls.label_shuffle import label_shuffle_within_regulator
 from regulens.stats.bootstrap_tests import interval
 from regulens.stats.cluster import max_t_p
 from regulens.stats.power import auroc_null_se
+from regulens.types.endpoints import Endpoint, Protocol
 from regulens.types.estimates import Estimate, NullDistribution, Undefined
+from regulens.types.labelled import LabelledEdges
 from regulens.types.ledger import PlannedTest, TestRecord
-from regulens.types.networks import LabelledEdges
-from regulens.types.results import AnalysisOutcome, Endpoint, Protocol
+from regulens.types.results import AnalysisOutcome
 
 NAME = "reference_recovery"
 

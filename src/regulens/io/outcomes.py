@@ -10,9 +10,10 @@ import pandas as pd
 
 from regulens.io.atomic import read_json, write_json
 from regulens.io.tables import read_table, write_table
+from regulens.types.endpoints import Endpoint, Protocol
 from regulens.types.estimates import Estimate, Undefined
 from regulens.types.ledger import TestRecord
-from regulens.types.results import AnalysisOutcome, Endpoint, EvaluationResult, Protocol
+from regulens.types.results import AnalysisOutcome, EvaluationResult
 
 
 def table_stem(analysis: str, model: str, reference: str, table: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from regulens.types.networks import LabelledEdges
+from regulens.types.labelled import LabelledEdges
 
 
 def prevalence(edges: LabelledEdges) -> float:

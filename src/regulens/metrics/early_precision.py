@@ -6,7 +6,7 @@ import numpy as np
 
 from regulens.metrics.base import MetricSpec, prevalence
 from regulens.stats import ranking
-from regulens.types.networks import LabelledEdges
+from regulens.types.labelled import LabelledEdges
 
 
 def early_precision_ratio(edges: LabelledEdges) -> np.ndarray:

@@ -26,8 +26,9 @@ from regulens.provenance import digest_of, versions
 from regulens.run.inputs import input_fingerprints
 from regulens.run.prepare import PlannedAnalysis, Prepared, plan_analyses, prepare, unmet_needs
 from regulens.run.record import build_record
+from regulens.types.endpoints import Protocol
 from regulens.types.ledger import TestLedger, TestRecord
-from regulens.types.results import AnalysisOutcome, Protocol, Verdict
+from regulens.types.results import AnalysisOutcome, Verdict
 
 if TYPE_CHECKING:
     from regulens.analyses.base import AnalysisInput

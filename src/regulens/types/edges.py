@@ -8,16 +8,13 @@ place, `regulens.types.attention.Direction`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from regulens.errors import AlignmentError, InputError, ParameterError, examples
 from regulens.provenance import digest_array, digest_of, digest_strings
-
-if TYPE_CHECKING:
-    from regulens.types.networks import ReferenceNetwork
+from regulens.types.networks import ReferenceNetwork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

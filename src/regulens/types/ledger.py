@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from regulens.errors import DuplicateTestError, OpenFamilyError, ParameterError, UnplannedTestError, nearest
-from regulens.types.results import Endpoint, Protocol
+from regulens.types.endpoints import Endpoint, Protocol
 
 Side = Literal["greater", "less", "two-sided"]
 

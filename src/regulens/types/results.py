@@ -4,28 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
+from regulens.types.endpoints import Endpoint, Protocol
 from regulens.types.estimates import Estimate, Undefined
-
-if TYPE_CHECKING:
-    from regulens.types.ledger import TestRecord
-
-
-class Endpoint(StrEnum):
-    """What a score is held against. A number of one endpoint never supports a claim about the other."""
-
-    REFERENCE_RECOVERY = "reference_recovery"
-    PERTURBATION_RESPONSE = "perturbation_response"
-
-
-class Protocol(StrEnum):
-    """``corrected`` is sound and feeds verdicts; ``published`` repeats a source's procedure, defects included."""
-
-    CORRECTED = "corrected"
-    PUBLISHED = "published"
+from regulens.types.ledger import TestRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

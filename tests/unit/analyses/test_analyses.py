@@ -14,8 +14,8 @@ from regulens.errors import AlignmentError
 from regulens.stats.ranking import auroc
 from regulens.testing.worlds import make_world
 from regulens.types.edges import EdgeScores
+from regulens.types.endpoints import Protocol
 from regulens.types.estimates import Estimate, Undefined
-from regulens.types.results import Protocol
 
 NAMES = ("reference_recovery", "gene_level_baselines", "expression_matched", "coexpression_dominance")
 COLUMNS = {

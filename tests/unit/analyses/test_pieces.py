@@ -15,8 +15,8 @@ from regulens.analyses.nested import balanced_halves, nested_choice
 from regulens.analyses.top_of_list import top_of_list
 from regulens.nulls.expression_matched import match_pairs
 from regulens.stats.ranking import auroc, average_precision, early_precision
-from regulens.types.networks import LabelledEdges
-from regulens.types.results import Endpoint
+from regulens.types.endpoints import Endpoint
+from regulens.types.labelled import LabelledEdges
 
 RNG = np.random.default_rng(5)
 

@@ -9,8 +9,8 @@ from regulens.metrics import METRICS
 from regulens.metrics.base import MetricSpec, prevalence
 from regulens.metrics.thresholded import f1_at_k, f1_ceiling, recall_at_k
 from regulens.rng import stream
-from regulens.types.networks import LabelledEdges
-from regulens.types.results import Endpoint
+from regulens.types.endpoints import Endpoint
+from regulens.types.labelled import LabelledEdges
 
 CLAIMS = {"monotone", "edge_order", "negation"}
 

@@ -4,7 +4,8 @@ import pytest
 
 from regulens.errors import AlignmentError, InputError, ParameterError, SchemaError
 from regulens.types.edges import EdgeScores, EdgeUniverse
-from regulens.types.networks import LabelledEdges, ReferenceNetwork
+from regulens.types.labelled import LabelledEdges
+from regulens.types.networks import ReferenceNetwork
 
 
 def reference(*pairs, name="ref"):

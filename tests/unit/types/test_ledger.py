@@ -3,8 +3,8 @@ import inspect
 import pytest
 
 from regulens.errors import DuplicateTestError, OpenFamilyError, ParameterError, UnplannedTestError
+from regulens.types.endpoints import Endpoint, Protocol
 from regulens.types.ledger import PlannedTest, TestLedger, TestRecord
-from regulens.types.results import Endpoint, Protocol
 
 
 def planned(test_id, **changes):
