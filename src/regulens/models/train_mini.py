@@ -340,6 +340,7 @@ def _write(out: Path, network: nn.Module, files: dict[str, Any]) -> None:
     partial.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.detach().contiguous() for k, v in network.state_dict().items()}
     save_file(tensors, partial / "model.safetensors", metadata={"format": "pt"})
+    (partial / "model.safetensors").chmod(0o644)
     for name, value in files.items():
         (partial / name).write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     (partial / "README.md").write_text(f"{NOTE}\n\nLicence of the weights: {LICENCE}.\n", encoding="utf-8")
