@@ -88,8 +88,9 @@ class _PlainStage:
             self._say(f"{self.done} of {self.total}, about {duration(left)} left")
 
     def close(self) -> None:
-        """Say that the stage is over and how long it took."""
-        self._say(f"done in {duration(time.monotonic() - self.start)}")
+        """Say that the stage is over and how long it took; a stage that an error ends was stopped, not done."""
+        word = "stopped after" if sys.exc_info()[0] is not None else "done in"
+        self._say(f"{word} {duration(time.monotonic() - self.start)}")
 
 
 class PlainProgress:
