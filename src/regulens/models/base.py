@@ -101,6 +101,31 @@ class LayerAttention:
 Tap = Callable[[LayerAttention], None]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Edits:
+    """Changes made to a forward pass while it runs; None leaves that place exactly as it is.
+
+    Parameters
+    ----------
+    embedding
+        State that enters the first layer, shape ``(cell, position, width)`` → the same shape.
+    head_output
+        What a layer's heads read, before the output projection: `LayerAttention` and a tensor of shape
+        ``(cell, head, position, head_width)`` → the same shape.
+    mlp_output
+        Zero-based layer and the output of its feed-forward part, before it is added to the residual, shape
+        ``(cell, position, width)`` → the same shape.
+    """
+
+    embedding: Callable[[torch.Tensor], torch.Tensor] | None = None
+    head_output: Callable[[LayerAttention, torch.Tensor], torch.Tensor] | None = None
+    mlp_output: Callable[[int, torch.Tensor], torch.Tensor] | None = None
+
+
+#: A forward pass as it is.
+NO_EDITS = Edits()
+
+
 class AbstractAdapter(ABC):
     """A loaded model: tokenises cells, runs, and lets attention out through a tap.
 
@@ -122,8 +147,17 @@ class AbstractAdapter(ABC):
         """
 
     @abstractmethod
-    def forward(self, batch: TokenBatch, *, tap: Tap | None = None, kernel: Kernel = "fused") -> list[torch.Tensor]:
+    def forward(
+        self, batch: TokenBatch, *, tap: Tap | None = None, kernel: Kernel = "fused", edits: Edits = NO_EDITS
+    ) -> list[torch.Tensor]:
         """Run in evaluation mode without gradients.
+
+        Parameters
+        ----------
+        tap
+            Sees every layer's attention; the hidden states do not depend on it.
+        edits
+            Changes to make on the way; without any, the same bits as without the argument.
 
         Returns
         -------

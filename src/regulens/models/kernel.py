@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from regulens.errors import ParameterError
-from regulens.models.base import Kernel, LayerAttention
+from regulens.models.base import NO_EDITS, Edits, Kernel, LayerAttention, Tap
 
 _LOG = logging.getLogger(__name__)
 
@@ -116,6 +116,42 @@ def attend(
         raise ParameterError(message)
     out, lse = fused_for(q.device.type)(q, k, v, bias, scale)
     return out, lse, None
+
+
+def attend_layer(
+    index: int,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    *,
+    key_mask: torch.Tensor | None = None,
+    scale: float | None = None,
+    kernel: Kernel = "fused",
+    tap: Tap | None = None,
+    edits: Edits = NO_EDITS,
+) -> torch.Tensor:
+    """One layer's attention as every adapter calls it: attend, show it to the tap, let an edit change what was read.
+
+    Parameters
+    ----------
+    index
+        Zero-based layer.
+
+    Returns
+    -------
+    What the heads read, shape of `q`, before the output projection.
+    """
+    scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
+    out, lse, probabilities = attend(q, k, v, key_mask=key_mask, scale=scale, kernel=kernel)
+    if tap is not None or edits.head_output is not None:
+        layer = LayerAttention(
+            layer=index, q=q, k=k, v=v, lse=lse, scale=scale, key_mask=key_mask, probabilities=probabilities
+        )
+        if tap is not None:
+            tap(layer)
+        if edits.head_output is not None:
+            out = edits.head_output(layer, out)
+    return out
 
 
 def query_rows(layer: LayerAttention, positions: torch.Tensor) -> torch.Tensor:
