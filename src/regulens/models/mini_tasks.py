@@ -51,6 +51,10 @@ class Task(Protocol):
 
     fraction: float
 
+    def prepare(self, train: Sequences) -> None:
+        """Set what is better set than learned, from training cells only."""
+        ...
+
     def loss(self, batch: Batch) -> torch.Tensor:
         """Mean loss over the hidden positions."""
         ...
@@ -132,6 +136,9 @@ class ScGPTTask:
     def __init__(self, network: ScGPT, *, mask_value: float) -> None:
         self.network, self.mask_value = network, mask_value
 
+    def prepare(self, train: Sequences) -> None:
+        """Nothing to set."""
+
     def _predict(self, batch: Batch) -> torch.Tensor:
         values = torch.where(batch.hidden, torch.tensor(self.mask_value), batch.values)
         return self.network.predict(self.network(batch.tokens, values, batch.mask))
@@ -169,10 +176,18 @@ class GeneformerTask:
     """Predict which gene sits at a masked rank from the genes that are left."""
 
     first = 0
-    fraction = 0.15
+    #: Published: 0.15. A short training gets more out of a pass with more to predict.
+    fraction = 0.3
 
     def __init__(self, network: Geneformer, *, mask_id: int) -> None:
         self.network, self.mask_id = network, mask_id
+
+    @torch.no_grad()
+    def prepare(self, train: Sequences) -> None:
+        """Start the output biases at the logarithms of the genes' frequencies, so that training begins above them."""
+        bias = self.network.cls.predictions.bias
+        counts = np.bincount(np.concatenate(train.tokens), minlength=len(bias)) + 1.0
+        bias.copy_(torch.from_numpy(np.log(counts / counts.sum()).astype(np.float32)))
 
     def _logits(self, batch: Batch) -> torch.Tensor:
         tokens = torch.where(batch.hidden, self.mask_id, batch.tokens)

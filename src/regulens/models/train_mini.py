@@ -35,6 +35,9 @@ from regulens.types.cells import Cells
 #: Data sets with more genes than this are narrowed to variable genes and regulators; smaller panels are kept whole.
 PANEL = 2_000
 
+#: Last matrices of the attention and feed-forward branches, by the names of both families.
+BRANCHES = ("out_proj.weight", "linear2.weight", "output.dense.weight")
+
 LICENCE = "BSD-3-Clause"
 
 NOTE = (
@@ -64,8 +67,9 @@ class Recipe:
     warm_up: float = 0.05
 
 
-#: Recipe of the bundled models, per family.
-RECIPES = {"scgpt": Recipe(), "geneformer": Recipe()}
+#: Recipe of the bundled models, per family. Geneformer's output matrix is its embedding, which therefore starts large
+#: enough for logits of order one.
+RECIPES = {"scgpt": Recipe(), "geneformer": Recipe(epochs=16, embedding_spread=0.125)}
 
 
 def train_mini(
@@ -124,6 +128,7 @@ def train_mini(
     order = stream(seed, "train-mini/held-out").permutation(len(data.tokens))
     n_test = max(1, round(recipe.held_out * len(order)))
     train, test = data.take(np.sort(order[n_test:])), data.take(np.sort(order[:n_test]))
+    task.prepare(train)
     with _one_thread():
         losses = _fit(adapter.module, task, train, recipe, first=first, seed=seed, family=family, progress=progress)
         errors = task.held_out(train, test, stream(seed, "train-mini/held-out-masks"))
@@ -215,6 +220,9 @@ def _geneformer(
         positions=recipe.max_length, dropout=0.0, attention_dropout=0.0,
     )  # fmt: skip
     _initialise(network, seed, "train-mini/initial/geneformer", recipe.embedding_spread)
+    ranks = network.bert.embeddings.position_embeddings.weight
+    with torch.no_grad():  # neighbouring ranks start out alike; learned from there
+        ranks.copy_(math.sqrt(2) * recipe.embedding_spread * _sinusoids(*ranks.shape))
     config = {
         "architectures": ["BertForMaskedLM"], "attention_probs_dropout_prob": 0.0, "hidden_act": "relu",
         "hidden_dropout_prob": 0.0, "hidden_size": recipe.width, "initializer_range": 0.02,
@@ -241,7 +249,11 @@ def _medians(cells: list[Cells], ensembl: list[str]) -> dict[str, float]:
 
 
 def _initialise(network: nn.Module, seed: int, name: str, spread: float) -> None:
-    """Normal matrices (`spread` for embeddings, Glorot elsewhere), zero biases, unit norms, from a named stream."""
+    """Normal matrices (`spread` for embeddings, Glorot elsewhere), zero biases, unit norms, from a named stream.
+
+    What a layer adds to its input starts out small: in a post-norm network of full-sized branches each of the twelve
+    norms would halve the share of the input, and the deepest layers would see little of gene and rank.
+    """
     rng = stream(seed, name)
     with torch.no_grad():
         for key, p in network.named_parameters():
@@ -249,7 +261,14 @@ def _initialise(network: nn.Module, seed: int, name: str, spread: float) -> None
                 p.fill_(1.0 if key.endswith("weight") else 0.0)
                 continue
             scale = spread if "embedding" in key else math.sqrt(2.0 / sum(p.shape))
+            scale *= 0.1 if key.endswith(BRANCHES) and ".layer" in key else 1.0
             p.copy_(torch.from_numpy((rng.standard_normal(tuple(p.shape)) * scale).astype(np.float32)))
+
+
+def _sinusoids(n: int, width: int) -> torch.Tensor:
+    """Sines and cosines of the position at geometric wavelengths (Vaswani et al. 2017), shape ``(n, width)``."""
+    angle = np.arange(n)[:, None] / 10_000 ** (np.arange(width // 2) / (width // 2))
+    return torch.from_numpy(np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32))
 
 
 def _tokenise(adapter: ScGPTAdapter | GeneformerAdapter, cells: list[Cells], seed: int) -> Sequences:
