@@ -146,16 +146,18 @@ class Geneformer(nn.Module):
         """Layers in order."""
         return self.bert.encoder.layer
 
-    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Embedding of tokens by gene and rank, ``(cell, position, width)``."""
+    def embed(self, tokens: torch.Tensor, ranks: torch.Tensor | None = None) -> torch.Tensor:
+        """Embedding of tokens by gene and rank (the position by default), ``(cell, position, width)``."""
         e = self.bert.embeddings
-        ranks = torch.arange(tokens.shape[1], device=tokens.device)
+        ranks = torch.arange(tokens.shape[1], device=tokens.device) if ranks is None else ranks
         x = e.word_embeddings(tokens) + e.token_type_embeddings.weight[0] + e.position_embeddings(ranks)
         return e.dropout(e.LayerNorm(x))
 
-    def forward(self, tokens: torch.Tensor, key_mask: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, tokens: torch.Tensor, key_mask: torch.Tensor | None = None, ranks: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Differentiable pass for training, with dropout in training mode; returns the last hidden state."""
-        x = self.embed(tokens)
+        x = self.embed(tokens, ranks)
         mask = None if key_mask is None else key_mask[:, None, None, :]
         for layer in self.layers:
             q, k, v = layer.project(x)
