@@ -14,7 +14,7 @@ from small_cells import poisson_cells  # noqa: E402
 
 from regulens import models  # noqa: E402
 from regulens.errors import ParameterError  # noqa: E402
-from regulens.models.base import TokenBatch  # noqa: E402
+from regulens.models.base import NO_EDITS, TokenBatch  # noqa: E402
 from regulens.models.scgpt import ScGPTAdapter  # noqa: E402
 from regulens.testing.checkpoints import write_geneformer, write_scgpt  # noqa: E402
 
@@ -39,7 +39,7 @@ class Twin(ScGPTAdapter):
             return TokenBatch(tokens=tokens, values=batch.values[:, 1:], gene=gene, mask=mask, cell=batch.cell)
         return TokenBatch(tokens=tokens, values=batch.values, gene=gene, mask=mask, cell=batch.cell)
 
-    def forward(self, batch, *, tap=None, kernel="fused"):
+    def forward(self, batch, *, tap=None, kernel="fused", edits=NO_EDITS):
         def wrong(a):
             if self.fault == "transposed":
                 turned = None if a.probabilities is None else a.probabilities.transpose(-1, -2)
@@ -58,7 +58,7 @@ class Twin(ScGPTAdapter):
                 mask=np.ones_like(batch.mask),
                 cell=batch.cell,
             )
-        states = super().forward(batch, tap=None if tap is None else wrong, kernel=kernel)
+        states = super().forward(batch, tap=None if tap is None else wrong, kernel=kernel, edits=edits)
         if self.fault == "stray randomness":
             states[-1] = states[-1] + 1e-3 * torch.randn_like(states[-1])
         return states

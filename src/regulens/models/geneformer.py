@@ -13,6 +13,7 @@ values keep their column order (upstream's sort leaves it open). Checked against
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from regulens.errors import ModelError, examples
-from regulens.models.base import AbstractAdapter, Kernel, LayerAttention, Tap, TokenBatch
+from regulens.models.base import NO_EDITS, AbstractAdapter, Edits, Kernel, Tap, TokenBatch
 from regulens.models.dictionaries import check_ids, read_dictionary
-from regulens.models.kernel import attend, padding_mask
+from regulens.models.kernel import attend_layer, padding_mask
 from regulens.models.loading import (
     Family,
     check_tensors,
@@ -42,6 +43,9 @@ from regulens.provenance import sha256_file
 from regulens.types.attention import ModelCard
 from regulens.types.cells import Cells
 from regulens.types.genes import GeneVocabulary
+
+#: Changes the output of a feed-forward part.
+MlpEdit = Callable[[torch.Tensor], torch.Tensor]
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
@@ -91,11 +95,12 @@ class _Layer(nn.Module):
         q, k, v = (project(x).view(shape).transpose(1, 2) for project in (own.query, own.key, own.value))
         return q, k, v
 
-    def finish(self, x: torch.Tensor, heads_out: torch.Tensor) -> torch.Tensor:
+    def finish(self, x: torch.Tensor, heads_out: torch.Tensor, edit: MlpEdit | None = None) -> torch.Tensor:
         """Everything after attention; `heads_out` is ``(cell, head, position, head_width)``."""
         out = self.attention.output
         x = out.LayerNorm(x + self.dropout(out.dense(heads_out.transpose(1, 2).flatten(2))))
-        return self.output.LayerNorm(x + self.dropout(self.output.dense(self.act(self.intermediate.dense(x)))))
+        read = self.output.dense(self.act(self.intermediate.dense(x)))
+        return self.output.LayerNorm(x + self.dropout(read if edit is None else edit(read)))
 
 
 class Geneformer(nn.Module):
@@ -263,24 +268,20 @@ class GeneformerAdapter(AbstractAdapter):
         return TokenBatch(tokens=token, values=None, gene=gene, mask=mask, cell=rows)
 
     @torch.no_grad()
-    def forward(self, batch: TokenBatch, *, tap: Tap | None = None, kernel: Kernel = "fused") -> list[torch.Tensor]:
+    def forward(
+        self, batch: TokenBatch, *, tap: Tap | None = None, kernel: Kernel = "fused", edits: Edits = NO_EDITS
+    ) -> list[torch.Tensor]:
         """Run in evaluation mode; hidden states after the embedding and after every layer."""
         self.network.eval()
         device = self.network.bert.embeddings.word_embeddings.weight.device
         x = self.network.embed(torch.as_tensor(batch.tokens, device=device))
         key_mask = padding_mask(batch.mask, device)
+        if edits.embedding is not None:
+            x = edits.embedding(x)
         states = [x]
         for index, layer in enumerate(self.network.layers):
-            q, k, v = layer.project(x)
-            scale = q.shape[-1] ** -0.5
-            out, lse, probabilities = attend(q, k, v, key_mask=key_mask, scale=scale, kernel=kernel)
-            if tap is not None:
-                tap(
-                    LayerAttention(
-                        layer=index, q=q, k=k, v=v, lse=lse, scale=scale, key_mask=key_mask, probabilities=probabilities
-                    )
-                )
-            x = layer.finish(x, out)
+            out = attend_layer(index, *layer.project(x), key_mask=key_mask, kernel=kernel, tap=tap, edits=edits)
+            x = layer.finish(x, out, None if edits.mlp_output is None else partial(edits.mlp_output, index))
             states.append(x)
         return states
 

@@ -14,6 +14,7 @@ positions, so the order of tokens changes nothing; regulens keeps genes in colum
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from regulens.errors import ModelError
-from regulens.models.base import AbstractAdapter, Kernel, LayerAttention, Tap, TokenBatch
+from regulens.models.base import NO_EDITS, AbstractAdapter, Edits, Kernel, Tap, TokenBatch
 from regulens.models.dictionaries import check_ids, read_dictionary
-from regulens.models.kernel import attend, padding_mask
+from regulens.models.kernel import attend_layer, padding_mask
 from regulens.models.loading import (
     Family,
     check_tensors,
@@ -42,6 +43,9 @@ from regulens.rng import stream
 from regulens.types.attention import ModelCard
 from regulens.types.cells import Cells
 from regulens.types.genes import GeneVocabulary
+
+#: Changes the output of a feed-forward part.
+MlpEdit = Callable[[torch.Tensor], torch.Tensor]
 
 SPECIAL = ("<pad>", "<cls>", "<eoc>")
 WEIGHTS = ("model.safetensors", "best_model.safetensors", "best_model.pt", "model.pt")
@@ -119,10 +123,11 @@ class _Layer(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
-    def finish(self, x: torch.Tensor, heads_out: torch.Tensor) -> torch.Tensor:
+    def finish(self, x: torch.Tensor, heads_out: torch.Tensor, edit: MlpEdit | None = None) -> torch.Tensor:
         """Everything after attention; `heads_out` is ``(cell, head, position, head_width)``."""
         x = self.norm1(x + self.dropout(self.self_attn.out_proj(heads_out.transpose(1, 2).flatten(2))))
-        return self.norm2(x + self.dropout(self.linear2(self.dropout(F.relu(self.linear1(x))))))
+        read = self.linear2(self.dropout(F.relu(self.linear1(x))))
+        return self.norm2(x + self.dropout(read if edit is None else edit(read)))
 
 
 class _Encoder(nn.Module):
@@ -280,7 +285,9 @@ class ScGPTAdapter(AbstractAdapter):
         )
 
     @torch.no_grad()
-    def forward(self, batch: TokenBatch, *, tap: Tap | None = None, kernel: Kernel = "fused") -> list[torch.Tensor]:
+    def forward(
+        self, batch: TokenBatch, *, tap: Tap | None = None, kernel: Kernel = "fused", edits: Edits = NO_EDITS
+    ) -> list[torch.Tensor]:
         """Run in evaluation mode; hidden states after the embedding and after every layer."""
         self.network.eval()
         device = self.network.encoder.embedding.weight.device
@@ -288,18 +295,13 @@ class ScGPTAdapter(AbstractAdapter):
             torch.as_tensor(batch.tokens, device=device), torch.as_tensor(batch.values, device=device)
         )
         key_mask = padding_mask(batch.mask, device)
+        if edits.embedding is not None:
+            x = edits.embedding(x)
         states = [x]
         for index, layer in enumerate(self.network.transformer_encoder.layers):
-            q, k, v = layer.self_attn.project(x)
-            scale = q.shape[-1] ** -0.5
-            out, lse, probabilities = attend(q, k, v, key_mask=key_mask, scale=scale, kernel=kernel)
-            if tap is not None:
-                tap(
-                    LayerAttention(
-                        layer=index, q=q, k=k, v=v, lse=lse, scale=scale, key_mask=key_mask, probabilities=probabilities
-                    )
-                )
-            x = layer.finish(x, out)
+            projected = layer.self_attn.project(x)
+            out = attend_layer(index, *projected, key_mask=key_mask, kernel=kernel, tap=tap, edits=edits)
+            x = layer.finish(x, out, None if edits.mlp_output is None else partial(edits.mlp_output, index))
             states.append(x)
         return states
 
