@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regulens.errors import MissingExtraError, ModelError, RegistryError, examples, nearest
+from regulens.models.spec import ModelSpec, parse, read_options
 from regulens.registry import Registry
 
 if TYPE_CHECKING:
@@ -72,18 +73,21 @@ def detect(folder: Path | str) -> str:
     return found[0]
 
 
-def _resolve(spec: str) -> tuple[str, Path]:
+def _resolve(spec: ModelSpec) -> tuple[str, Path]:
     """Family and folder of a specification."""
-    family, colon, rest = spec.partition(":")
-    if not colon or Path(spec).is_dir():
-        return detect(spec), Path(spec)
+    family, folder = spec.family, spec.folder
+    if family is not None and Path(spec.text).is_dir():  # a folder with a colon in its name
+        family, folder = None, Path(spec.text)
+    if family is None:
+        return detect(folder), folder
     if family == "bundled":
-        if rest not in bundled():
-            message = f"Expected a bundled model ({', '.join(bundled())}), got '{rest}'.{nearest(rest, bundled())}"
+        if spec.place not in bundled():
+            known = ", ".join(bundled())
+            message = f"Expected a bundled model ({known}), got '{spec.place}'.{nearest(spec.place, bundled())}"
             raise RegistryError(message)
-        return detect(_bundled_folder() / rest), _bundled_folder() / rest
+        folder = _bundled_folder() / spec.place
+        return detect(folder), folder
     entry = FAMILIES[family]
-    folder = Path(rest).expanduser()
     if not folder.is_dir():
         message = f"Expected a folder of {entry.title} ({entry.files}) at {folder}, found none. Check the path."
         raise ModelError(message)
@@ -101,10 +105,10 @@ def load(spec: str, *, name: str | None = None) -> AbstractAdapter:
     Parameters
     ----------
     spec
-        ``"scgpt:FOLDER"``, ``"geneformer:FOLDER"``, ``"FOLDER"`` (the family is recognised by its files), or
-        ``"bundled:NAME"``.
+        ``"scgpt:FOLDER"``, ``"FOLDER"`` (the family is recognised by its files), or ``"bundled:NAME"``, each with
+        ``?key=value&key=value`` behind it for options that the family declares; see `regulens.models.spec`.
     name
-        Short name for tables; by default the folder's.
+        Short name for tables; by default the folder's, with the values of the options.
 
     Raises
     ------
@@ -116,8 +120,12 @@ def load(spec: str, *, name: str | None = None) -> AbstractAdapter:
         When the checkpoint is damaged, incomplete, of another family, or inconsistent.
     """
     _need_torch()
-    family, folder = _resolve(str(spec))
-    return FAMILIES[family].load(folder, name=name or folder.resolve().name, spec=str(spec))
+    asked = parse(str(spec))
+    family, folder = _resolve(asked)
+    entry = FAMILIES[family]
+    options = read_options(asked, entry.options, title=entry.title)
+    given = {"options": options} if entry.options else {}
+    return entry.load(folder, name=name or asked.name, spec=asked.text, **given)
 
 
 def inspect(spec: str) -> ModelCard:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from regulens.errors import ModelError, examples
+from regulens.models.spec import Option
 
 if TYPE_CHECKING:
     from regulens.models.base import AbstractAdapter
@@ -46,7 +47,10 @@ class Family:
     detect
         Whether a folder looks like this format; reads names and small JSON files only.
     load
-        ``load(folder, name=, spec=)`` to an adapter.
+        ``load(folder, name=, spec=)`` to an adapter; with declared options also ``options=``, a value for each.
+    options
+        What ``family:FOLDER?key=value`` may set, by key; see `regulens.models.spec.Option`. An option that changes
+        numbers belongs into the card (`tokenisation` or `notes`) as well.
     """
 
     name: str
@@ -54,6 +58,7 @@ class Family:
     files: str
     detect: Callable[[Path], bool]
     load: Callable[..., AbstractAdapter]
+    options: Mapping[str, Option] = field(default_factory=dict)
 
 
 def read_json(path: Path, *, what: str) -> dict[str, Any]:
