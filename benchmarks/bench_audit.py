@@ -20,19 +20,20 @@ import pandas as pd
 RESULTS = Path(__file__).parent / "results"
 
 
-def tree_rss(pid: int) -> tuple[int, int]:
-    """Resident bytes of the largest process of the tree, and of all of them (shared pages counted once each)."""
-    sizes = []
+def tree_memory(pid: int) -> tuple[int, int]:
+    """Resident bytes of the largest process of the tree, and of all together with shared pages counted once (PSS)."""
+    largest, together = 0, 0
     todo = [pid]
     while todo:
         p = todo.pop()
         try:
-            status = Path(f"/proc/{p}/status").read_text()
             todo += [int(c) for c in Path(f"/proc/{p}/task/{p}/children").read_text().split()]
+            lines = Path(f"/proc/{p}/smaps_rollup").read_text().splitlines()
         except (OSError, ValueError):
             continue
-        sizes += [int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS")]
-    return max(sizes, default=0), sum(sizes)
+        found = {line.split()[0]: int(line.split()[1]) * 1024 for line in lines if line.startswith(("Rss:", "Pss:"))}
+        largest, together = max(largest, found.get("Rss:", 0)), together + found.get("Pss:", 0)
+    return largest, together
 
 
 def measure(command: list[str], cwd: Path) -> dict[str, float]:
@@ -44,9 +45,9 @@ def measure(command: list[str], cwd: Path) -> dict[str, float]:
 
     def watch() -> None:
         while not stop.is_set():
-            largest, total = tree_rss(process.pid)
+            largest, total = tree_memory(process.pid)
             peak[0], peak[1] = max(peak[0], largest), max(peak[1], total)
-            time.sleep(0.05)
+            time.sleep(0.1)
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -60,7 +61,7 @@ def measure(command: list[str], cwd: Path) -> dict[str, float]:
     return {
         "wall_s": round(wall, 1),
         "largest_process_GB": round(peak[0] / 1e9, 2),
-        "all_processes_GB": round(peak[1] / 1e9, 2),
+        "all_processes_PSS_GB": round(peak[1] / 1e9, 2),
     }
 
 

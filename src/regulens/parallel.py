@@ -74,6 +74,15 @@ def run_ordered(function: Callable[[T], R], tasks: Sequence[T], *, jobs: int = 1
     yield from pool(joblib.delayed(_alone)(function, task) for task in tasks)
 
 
+def release_workers() -> None:
+    """Let idle worker processes of this machine go; they hold a few hundred megabytes each until they time out."""
+    from joblib.externals.loky import reusable_executor
+
+    # Asking for the executor would start one; only an existing one is shut down.
+    if reusable_executor._executor is not None:
+        reusable_executor._executor.shutdown(wait=True)
+
+
 def _alone(function: Callable[[Any], Any], task: Any) -> Any:
     with single_thread():
         return function(task)

@@ -20,6 +20,7 @@ from regulens.io.atomic import read_json, write_json
 from regulens.io.outcomes import read_outcome, table_stem, write_outcome
 from regulens.io.run_folder import RunFolder, read_record, read_tables
 from regulens.io.tables import write_table
+from regulens.parallel import release_workers
 from regulens.plan import Plan
 from regulens.progress import SILENT, Progress
 from regulens.provenance import digest_of, versions
@@ -244,9 +245,12 @@ def audit(
     numba.set_num_threads(max(1, min(jobs, numba.config.NUMBA_NUM_THREADS)))
     # One BLAS thread: the order of summation, and so the last bit, must not depend on the machine's cores.
     with threadpool_limits(limits=1, user_api="blas"):
+        attentions: dict[str, Attention] = {}
         for model in prepared.adapters:
-            attention = _extract(prepared, model, folder=folder, jobs=jobs, progress=progress)
+            attentions[model] = _extract(prepared, model, folder=folder, jobs=jobs, progress=progress)
             clock.lap(f"attention of {model}")
+        release_workers()
+        for model, attention in attentions.items():
             verification = _verification(attention, folder=folder, model=model)
             models.append(_model_record(prepared, model, attention, verification))
             clock.lap(f"verification of {model}")
