@@ -286,7 +286,7 @@ def _judge(
         if must.refutes and high < bar:
             joint = ""
             if must.high_fact:
-                null = facts[must.analysis].get("strictest_high_null", "")
+                null = facts[must.analysis].get("strictest_high_null", "").replace("_", " ")
                 joint = f" (jointly over all gene-level nulls: {high:+.3f} against {null})"
             refuted.append(f"{sentence}; the upper bound{joint} lies below {bar:g}.")
         elif q < alpha and record.low > bar:
@@ -297,7 +297,8 @@ def _judge(
     analysis, p_name, null_name = rule.equivalence
     p_equal = facts[analysis].get(p_name)
     if p_equal is not None and p_equal < alpha:
-        against = f"the strictest gene-level null ({facts[analysis][null_name]})" if null_name else "co-expression"
+        named = facts[analysis][null_name].replace("_", " ") if null_name else ""
+        against = f"the strictest gene-level null ({named})" if null_name else "co-expression"
         refuted.append(f"Attention equals {against} within ±{seoi:g} AUROC (TOST p = {_small(p_equal)}).")
     if refuted:
         return verdict(VerdictState.NOT_SUPPORTED, refuted + missed)
