@@ -38,7 +38,7 @@ def test_the_fused_kernel_of_this_machine_is_trusted():
 @pytest.mark.parametrize("stand_in", [False, True])
 def test_fused_and_chunked_equal_plain(lengths, scale, stand_in, monkeypatch):
     if stand_in:
-        monkeypatch.setattr(K, "fused_for", lambda device: K.chunked)
+        monkeypatch.setattr(K, "fused_for", lambda device, **causal: K.chunked)
         monkeypatch.setattr(K, "_CHUNK", 7)
     q, k, v, mask = make(lengths=lengths)
     want, want_lse, A = K.attend(q, k, v, key_mask=mask, scale=scale, kernel="plain")
@@ -61,6 +61,77 @@ def test_fused_and_chunked_equal_plain(lengths, scale, stand_in, monkeypatch):
     np.testing.assert_allclose(everything.transpose(1, 2)[real].numpy(), 1.0, atol=5e-6)
 
 
+def explicit(q, k, mask, bias, causal):
+    """The map by loops over queries, in float64."""
+    logits = (q.double() @ k.double().transpose(-1, -2)).numpy() * q.shape[-1] ** -0.5
+    A = np.zeros_like(logits)
+    for cell in range(A.shape[0]):
+        for query in range(A.shape[2]):
+            keys = [j for j in range(A.shape[3]) if (mask is None or mask[cell, j]) and not (causal and j > query)]
+            row = logits[cell][:, query, keys] + (0.0 if bias is None else bias[cell].double().numpy()[keys])
+            row = np.exp(row - row.max(axis=1, keepdims=True))
+            A[cell][:, query, keys] = row / row.sum(axis=1, keepdims=True)
+    return A
+
+
+@pytest.mark.parametrize("lengths", [None, [41, 20, 1]])
+@pytest.mark.parametrize(("causal", "biased"), [(True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("stand_in", [False, True])
+def test_causal_and_biased_attention_equal_the_explicit_softmax(lengths, causal, biased, stand_in, monkeypatch):
+    if stand_in:
+        monkeypatch.setattr(K, "fused_for", lambda device, **causal: K.chunked)
+        monkeypatch.setattr(K, "_CHUNK", 7)
+    q, k, v, mask = make(lengths=lengths)
+    bias = torch.linspace(-2, 2, 3 * 41).view(3, 41) if biased else None
+    want = explicit(q, k, mask, bias, causal)
+    out, _, A = K.attend(q, k, v, key_mask=mask, key_bias=bias, causal=causal, kernel="plain")
+    np.testing.assert_allclose(A.numpy(), want, atol=1e-6)
+    assert (A.numpy()[want == 0] == 0).all()
+    kept = []
+    fused = K.attend_layer(4, q, k, v, key_mask=mask, key_bias=bias, causal=causal, tap=kept.append)
+    np.testing.assert_allclose(fused.numpy(), want @ v.double().numpy(), atol=3e-6)
+    np.testing.assert_allclose(fused.numpy(), out.numpy(), atol=3e-6)
+    (layer,) = kept
+    assert layer.layer == 4 and layer.causal == causal and (layer.key_bias is not None) == biased
+    positions = torch.tensor([17, 0, 3])
+    rows, columns = K.query_rows(layer, positions).numpy(), K.key_columns(layer, positions).numpy()
+    np.testing.assert_allclose(rows, want[:, :, positions], atol=1e-6)
+    assert (rows[want[:, :, positions] == 0] == 0).all()
+    want_columns = want[..., positions].swapaxes(-1, -2)
+    if mask is not None:
+        want_columns = want_columns * mask[:, None, None, :].numpy()
+    np.testing.assert_allclose(columns, want_columns, atol=1e-6)
+    assert (columns[want_columns == 0] == 0).all()
+    # The broken twins: nothing hidden, or no bias.
+    wrong = K.attend(q, k, v, key_mask=mask, kernel="plain")[2]
+    assert np.abs(wrong.numpy() - want).max() > 0.1
+
+
+def _looks_ahead(q, k, v, bias, scale, *, causal):
+    return TRUE_CPU_KERNEL(q, k, v, bias, scale, causal=False)
+
+
+def test_a_kernel_that_looks_ahead_is_trusted_without_the_causal_mask_only(monkeypatch):
+    monkeypatch.setattr(K, "_fused_cpu", _looks_ahead)
+    K.fused_for.cache_clear()
+    try:
+        assert K.fused_for("cpu") is _looks_ahead
+        assert K.fused_for("cpu", causal=True) is K.chunked
+    finally:
+        K.fused_for.cache_clear()
+
+
+def test_refusals_of_causal_masks_and_biases():
+    q, k, v, mask = make(lengths=[41, 20, 5])
+    with pytest.raises(ParameterError, match="Pad on the right"):
+        K.attend(q, k, v, key_mask=~mask | (torch.arange(41) > 3), causal=True)
+    with pytest.raises(ParameterError, match="as many queries as keys"):
+        K.attend(q[:, :, :5], k, v, causal=True)
+    for wrong in (torch.zeros(3, 40), torch.full((3, 41), float("nan")), torch.full((3, 41), -np.inf)):
+        with pytest.raises(ParameterError, match="finite key_bias"):
+            K.attend(q, k, v, key_bias=wrong)
+
+
 def test_a_transposed_block_is_noticed():
     q, k, v, _ = make()
     _, _, A = K.attend(q, k, v, kernel="plain")
@@ -72,21 +143,21 @@ def test_a_transposed_block_is_noticed():
 TRUE_CPU_KERNEL = K._fused_cpu
 
 
-def _transposed(*args):
-    out, lse = TRUE_CPU_KERNEL(*args)
+def _transposed(*args, **causal):
+    out, lse = TRUE_CPU_KERNEL(*args, **causal)
     return out, lse.transpose(1, 2)
 
 
-def _base_two(*args):
-    out, lse = TRUE_CPU_KERNEL(*args)
+def _base_two(*args, **causal):
+    out, lse = TRUE_CPU_KERNEL(*args, **causal)
     return out, lse / np.log(2)
 
 
-def _without_mask(q, k, v, bias, scale):
-    return TRUE_CPU_KERNEL(q, k, v, None, scale)
+def _without_mask(q, k, v, bias, scale, *, causal):
+    return TRUE_CPU_KERNEL(q, k, v, None, scale, causal=causal)
 
 
-def _absent(*args):
+def _absent(*args, **causal):
     message = "no such operator"
     raise AttributeError(message)
 

@@ -8,6 +8,11 @@ through the row log-sum-exp, both with the regulator first::
 
 and added, in float64, at the rows and columns that these genes have on the axes of the store. Special tokens and
 padding have no gene and therefore no place there; a gene paired with itself is set to zero at the end.
+
+Where a gene has several tokens in a cell (word pieces, a sentence sampled with repeats), its attention is pooled: what
+a query pays to a gene is the sum over the gene's tokens, since attention is a share; what a gene pays is the mean over
+its tokens as queries, so that it stays a share. The pair is counted once. Pairs that a causal model or a mask rules
+out are exactly zero, and counted: both genes were there.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ import torch
 
 from regulens.errors import AlignmentError, CaptureError, examples
 from regulens.models.base import LayerAttention, TokenBatch
-from regulens.models.kernel import softmax_block_into
+from regulens.models.kernel import ahead_of, softmax_block_into
 from regulens.types.genes import GeneVocabulary
 
 #: Share of targets among the tokens below which copying them out is the faster way (measured, see benchmarks).
@@ -77,8 +82,10 @@ class PairAxes:
 class CellPlaces:
     """Tokens of one cell that matter: positions in the sequence, and rows and columns on the axes; all int64.
 
-    ``regulator_position`` and ``row`` have one entry per regulator present, ``target_position`` and ``column`` one
-    per target present; ``length`` counts the real tokens, special ones included.
+    ``regulator_position`` and ``row`` have one entry per token that is a regulator, ``target_position`` and ``column``
+    one per token that is a target; ``length`` counts positions up to the last real token, special ones included.
+    ``row_share`` and ``column_share``, float64, hold one over the number of tokens of the same gene; None where no gene
+    of the cell has more than one.
     """
 
     regulator_position: np.ndarray
@@ -86,6 +93,13 @@ class CellPlaces:
     target_position: np.ndarray
     column: np.ndarray
     length: int
+    row_share: np.ndarray | None = None
+    column_share: np.ndarray | None = None
+
+    @property
+    def repeats(self) -> bool:
+        """Whether a regulator or target of this cell has several tokens."""
+        return self.row_share is not None
 
 
 def places(batch: TokenBatch, axes: PairAxes) -> list[CellPlaces]:
@@ -94,23 +108,25 @@ def places(batch: TokenBatch, axes: PairAxes) -> list[CellPlaces]:
     Raises
     ------
     CaptureError
-        When a gene has two tokens in one cell: a sum over pairs would count it twice.
+        When a token belongs to a gene that the cells do not have.
     """
+    if batch.gene.size and not -1 <= batch.gene.min() <= batch.gene.max() < len(axes.target) - 1:
+        message = (
+            f"Expected genes of tokens in [-1, {len(axes.target) - 2}], got {int(batch.gene.min())} to "
+            f"{int(batch.gene.max())}. Tokens of this adapter do not belong to these cells."
+        )
+        raise CaptureError(message)
     found = []
-    for cell, gene, mask in zip(batch.cell, batch.gene, batch.mask):
-        parts = []
+    for gene, mask in zip(batch.gene, batch.mask):
+        parts, shares = [], []
         for where in (axes.regulator, axes.target):
             index = where[gene]
             position = np.flatnonzero(index >= 0)
-            index = index[position]
-            if len(np.unique(index)) != len(index):
-                message = (
-                    f"Expected every gene at most once among the tokens of a cell, got a repeat in the cell at row "
-                    f"{int(cell)}. Tokens of this adapter cannot be read as gene pairs."
-                )
-                raise CaptureError(message)
-            parts += [position, index]
-        found.append(CellPlaces(*parts, int(np.flatnonzero(mask)[-1]) + 1 if mask.any() else 0))
+            parts += [position, index[position]]
+            shares.append(1.0 / np.bincount(index[position])[index[position]])
+        length = int(np.flatnonzero(mask)[-1]) + 1 if mask.any() else 0
+        once = all((share == 1.0).all() for share in shares)
+        found.append(CellPlaces(*parts, length) if once else CellPlaces(*parts, length, *shares))
     return found
 
 
@@ -136,16 +152,17 @@ def add_layer(sums: np.ndarray, layer: LayerAttention, found: list[CellPlaces]) 
     for direction in (0, 1):
         parts = [c.parts(direction, wide) for c in cells]
         for head in range(own.shape[0]):
-            for cell, (left, right, lse) in zip(cells, parts):
+            for cell, (left, right, lse, bias, forbidden) in zip(cells, parts):
                 block = memory[: left.shape[1] * cell.width].view(left.shape[1], cell.width)
-                softmax_block_into(block, left[head], right[head], lse[head])
-                _add_block(own[head, direction], block.cpu().numpy(), cell.place.row, cell.source, cell.place.column)
+                softmax_block_into(block, left[head], right[head], lse[head], bias=bias, forbidden=forbidden)
+                cell.add(own[head, direction], block.cpu().numpy(), direction)
 
 
 def add_counts(counts: np.ndarray, found: list[CellPlaces]) -> None:
     """Count, for every pair, the cells of a batch that hold both genes; int32, shape ``(regulator, target)``."""
     for place in found:
-        _add_one(counts, place.row, place.column)
+        row, column = place.row, place.column
+        _add_one(counts, np.unique(row) if place.repeats else row, np.unique(column) if place.repeats else column)
 
 
 def clear_own(sums: np.ndarray, counts: np.ndarray, axes: PairAxes) -> None:
@@ -165,17 +182,54 @@ class _ReadCell:
     def __init__(self, layer: LayerAttention, cell: int, place: CellPlaces) -> None:
         self.place = place
         self._q, self._k, self._lse, self._scale = layer.q[cell], layer.k[cell], layer.lse[cell], layer.scale
+        self._bias = None if layer.key_bias is None else layer.key_bias[cell]
+        self._mask = None if layer.key_mask is None else layer.key_mask[cell]
+        self._causal = layer.causal
         self._r = torch.from_numpy(place.regulator_position).to(self._q.device)
         few = len(place.column) < _COPY_BELOW * place.length
         self._t = torch.from_numpy(place.target_position).to(self._q.device) if few else slice(0, place.length)
         self.source = np.arange(len(place.column)) if few else place.target_position
         self.width = len(place.column) if few else place.length
 
-    def parts(self, direction: int, wide: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Scaled regulator side, target side and log-sum-exp, each with the head first."""
-        left, right = (self._q, self._k) if direction == 0 else (self._k, self._q)
-        lse = self._lse[:, self._r, None] if direction == 0 else self._lse[:, None, self._t]
-        return left[:, self._r].to(wide) * self._scale, right[:, self._t].to(wide), lse.to(wide)
+    def parts(
+        self, direction: int, wide: torch.dtype
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Scaled regulator side, target side and log-sum-exp, each with the head first; bias and forbidden pairs."""
+        attends = direction == 0
+        left, right = (self._q, self._k) if attends else (self._k, self._q)
+        lse = self._lse[:, self._r, None] if attends else self._lse[:, None, self._t]
+        bias = None
+        if self._bias is not None:
+            bias = (self._bias[None, self._t] if attends else self._bias[self._r, None]).to(wide)
+        return (
+            left[:, self._r].to(wide) * self._scale,
+            right[:, self._t].to(wide),
+            lse.to(wide),
+            bias,
+            self._forbidden(attends=attends),
+        )
+
+    def _forbidden(self, *, attends: bool) -> torch.Tensor | None:
+        """Pairs whose attention is exactly zero, bool, broadcasts to ``(regulator, target)``; None for none."""
+        forbidden = None
+        if self._causal:
+            t = self._t if isinstance(self._t, torch.Tensor) else torch.arange(self.width, device=self._q.device)
+            forbidden = ahead_of(self._r, t) if attends else ahead_of(t, self._r).T
+        if self._mask is not None:
+            masked = ~(self._mask[None, self._t] if attends else self._mask[self._r, None])
+            if bool(masked.any()):
+                forbidden = masked if forbidden is None else forbidden | masked
+        return forbidden
+
+    def add(self, sums: np.ndarray, block: np.ndarray, direction: int) -> None:
+        """Add a block at its place; several tokens of a gene are summed as keys and averaged as queries."""
+        place = self.place
+        if not place.repeats:
+            _add_block(sums, block, place.row, self.source, place.column)
+        elif direction == 0:
+            _add_shares(sums, block, place.row, self.source, place.column, place.row_share, np.ones(len(place.column)))
+        else:
+            _add_shares(sums, block, place.row, self.source, place.column, np.ones(len(place.row)), place.column_share)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -184,6 +238,14 @@ def _add_block(sums, block, row, source, column):
         into = sums[row[i]]
         for j in range(column.size):
             into[column[j]] += block[i, source[j]]
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_shares(sums, block, row, source, column, row_share, column_share):
+    for i in range(row.size):
+        into = sums[row[i]]
+        for j in range(column.size):
+            into[column[j]] += block[i, source[j]] * row_share[i] * column_share[j]
 
 
 @numba.njit(cache=True, nogil=True)

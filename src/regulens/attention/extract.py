@@ -40,6 +40,10 @@ BATCH_TOKENS = 8192
 #: Seconds between two savings of the running sums of a partition.
 CHECKPOINT_SECONDS = 20.0
 
+#: How several tokens of one gene in one cell became one number; recorded with every store.
+POOLED = "sum over the tokens of the attended gene, mean over the tokens of the attending gene"
+NOT_POOLED = "none: every gene had one token at most"
+
 Progress = Callable[[int, int], None]
 
 
@@ -54,7 +58,8 @@ class Gathered:
     counts
         Int32, shape ``(regulator, target)``.
     tokens
-        Int64, shape ``(cell,)``: real tokens of each cell, in the order in which they were run.
+        Int64, shape ``(2, cell)``: real tokens of each cell, in the order in which they were run; and 1 where a
+        regulator or target had several of them, otherwise 0.
     """
 
     sums: np.ndarray
@@ -65,7 +70,7 @@ class Gathered:
         """Add another to this one, in place of this one's arrays."""
         np.add(self.sums, other.sums, out=self.sums)
         np.add(self.counts, other.counts, out=self.counts)
-        return Gathered(self.sums, self.counts, np.concatenate([self.tokens, other.tokens]))
+        return Gathered(self.sums, self.counts, np.concatenate([self.tokens, other.tokens], axis=1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -142,7 +147,7 @@ def extract(
     known = adapter.gene_tokens(cells.genes) >= 0
     layout = lay_out(
         cells,
-        expected_lengths(cells, known, adapter.card.max_length),
+        expected_lengths(cells, known, adapter.card.max_length, every_gene=adapter.every_gene),
         partition_by=partition_by,
         n_blocks=n_blocks,
         max_cells=max_cells,
@@ -229,7 +234,7 @@ class _Memory:
         n = len(layout.partitions)
         self.sums = np.zeros((n, *job.shape), dtype=np.float32)
         self.counts = np.zeros((n, *job.shape[-2:]), dtype=np.int32)
-        self.tokens = [np.zeros(0, dtype=np.int64)] * n
+        self.tokens = [np.zeros((2, 0), dtype=np.int64)] * n
 
     def done(self, partition: int) -> bool:
         return False
@@ -345,8 +350,8 @@ def run_unit(job: Job, unit: Unit) -> Gathered:
 
         job.adapter.forward(batch, tap=tap)
         add_counts(counts, found)
-        tokens.append(batch.mask.sum(axis=1))
-    return Gathered(sums, counts, np.concatenate(tokens).astype(np.int64))
+        tokens.append([batch.mask.sum(axis=1), [place.repeats for place in found]])
+    return Gathered(sums, counts, np.concatenate(tokens, axis=1).astype(np.int64))
 
 
 #: The job that this worker process was last given, by the file that describes it: one model in memory, read once.
@@ -385,11 +390,14 @@ def _facts(layout: Layout, tokens: list[np.ndarray], counts: Any) -> dict[str, A
     met = np.zeros(counts.shape[1:], dtype=bool)
     for partition in range(counts.shape[0]):
         met |= np.asarray(counts[partition]) > 0
+    lengths, repeats = np.concatenate(tokens, axis=1)
     return {
         "n_cells": layout.n_cells,
         "n_partitions": len(layout.partitions),
         "cells_without_known_genes": len(layout.empty),
         "cells_not_drawn": layout.not_drawn,
-        "tokens_median": float(np.median(np.concatenate(tokens))),
+        "tokens_median": float(np.median(lengths)),
+        "cells_with_repeats": int(repeats.sum()),
+        "pooling": POOLED if repeats.any() else NOT_POOLED,
         "n_pairs_met": int(met.sum()),
     }

@@ -165,14 +165,17 @@ def _batches(rows: np.ndarray, lengths: np.ndarray, budget: int) -> tuple[tuple[
     return tuple(tuple(b) for b in batches)
 
 
-def expected_lengths(cells: Cells, known: np.ndarray, max_length: int) -> np.ndarray:
+def expected_lengths(cells: Cells, known: np.ndarray, max_length: int, *, every_gene: bool = False) -> np.ndarray:
     """Detected genes of each cell that the model knows, at most `max_length`; int64, shape ``(cell,)``.
 
     Parameters
     ----------
     known
         Bool, shape ``(gene,)``.
+    every_gene
+        The model reads its whole gene list in every cell: `max_length` for a cell with a known gene, 0 for others.
     """
     present = (cells.counts.data > 0) & known[cells.counts.indices]
     sums = np.concatenate([[0], np.cumsum(present)])
-    return np.minimum(sums[cells.counts.indptr[1:]] - sums[cells.counts.indptr[:-1]], max_length).astype(np.int64)
+    detected = (sums[cells.counts.indptr[1:]] - sums[cells.counts.indptr[:-1]]).astype(np.int64)
+    return np.where(detected > 0, max_length, 0) if every_gene else np.minimum(detected, max_length)

@@ -118,12 +118,19 @@ def _compare(
     clear_own(streamed, np.zeros(shape[-2:], dtype=np.int32), axes)
 
     alone = adapter.tokenize(cells, np.array([row], dtype=np.int64), seed=seed)
-    regulator, target = (np.flatnonzero(where[alone.gene[0]] >= 0) for where in (axes.regulator, axes.target))
-    r, t = axes.regulator[alone.gene[0, regulator]], axes.target[alone.gene[0, target]]
-    other = alone.gene[0, regulator][:, None] != alone.gene[0, target][None, :]
+    gene, copies = alone.gene[0], None
+    if found[0].repeats:
+        gene = np.unique(gene[gene >= 0])
+        copies = (alone.gene[0][None, :] == gene[:, None]).astype(np.float32)
+    regulator, target = (np.flatnonzero(where[gene] >= 0) for where in (axes.regulator, axes.target))
+    r, t = axes.regulator[gene[regulator]], axes.target[gene[target]]
+    other = gene[regulator][:, None] != gene[target][None, :]
 
     def compare(layer: LayerAttention) -> None:
         maps = layer.probabilities[0].cpu().numpy()
+        if copies is not None:
+            # Several tokens of a gene: mean over its queries, sum over its keys.
+            maps = (copies / copies.sum(axis=1, keepdims=True)) @ maps @ copies.T
         for direction in Direction:
             want = np.where(other, edges_from_map(maps, direction, regulator, target), 0.0)
             got = streamed[layer.layer, :, direction.axis][:, r[:, None], t[None, :]]

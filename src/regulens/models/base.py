@@ -38,7 +38,8 @@ class TokenBatch:
         Float32, same shape, or None for models without values.
     gene
         Int64, same shape: column of the gene in the `Cells` that were tokenised, −1 at special tokens and padding.
-        A gene occurs at most once per cell.
+        A gene may have several tokens (word pieces, sampled sentences); they are pooled, see
+        `regulens.attention.accumulate`.
     mask
         Bool, same shape; True at real tokens (special ones included), False at padding.
     cell
@@ -69,7 +70,10 @@ class TokenBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LayerAttention:
-    """What one layer's attention was made of; enough to recompute any block ``A[q, k] = exp(q·k·scale − lse[q])``.
+    """What one layer's attention was made of; enough to recompute any block of the map.
+
+    ``A[q, k] = exp(q·k·scale + key_bias[k] − lse[q])``; exactly zero at masked keys and, when causal, at keys after
+    the query.
 
     Parameters
     ----------
@@ -85,6 +89,10 @@ class LayerAttention:
         Bool, shape ``(cell, position)``, True at keys that may be attended to; None when none is masked.
     probabilities
         Full maps, shape ``(cell, head, query, key)``; only with ``kernel="plain"``.
+    causal
+        A query sees the keys up to its own position only.
+    key_bias
+        Finite, shape ``(cell, position)``: added to the logits of a key, for all queries and heads; None for none.
     """
 
     layer: int
@@ -95,6 +103,8 @@ class LayerAttention:
     scale: float
     key_mask: torch.Tensor | None
     probabilities: torch.Tensor | None = None
+    causal: bool = False
+    key_bias: torch.Tensor | None = None
 
 
 #: Called once per layer, in order, while the forward pass runs. Must not change what it is given.
@@ -134,6 +144,9 @@ class AbstractAdapter(ABC):
 
     #: Filled by the loader; identity and dimensions.
     card: ModelCard
+
+    #: Whether every gene of the model's own list is a token of every cell, also with a count of zero.
+    every_gene: bool = False
 
     @abstractmethod
     def gene_tokens(self, genes: GeneVocabulary) -> np.ndarray:

@@ -1,7 +1,8 @@
 """How is attention computed, and how does one read a block of it without ever forming the map?
 
-One row of attention is ``A[q, k] = exp(q·k·scale − lse[q])`` with ``lse[q] = log Σ_k exp(q·k·scale)`` over the keys
-that are not masked. A fused kernel needs that row log-sum-exp for itself (Dao et al. 2022, FlashAttention) and hands it
+One row of attention is ``A[q, k] = exp(l[q, k] − lse[q])`` with logits ``l[q, k] = q·k·scale + bias[k]`` and
+``lse[q] = log Σ_k exp(l[q, k])`` over the keys that are not masked and, in a causal model, not ahead of the query; most
+models have no bias. A fused kernel needs that row log-sum-exp for itself (Dao et al. 2022, FlashAttention) and hands it
 back, so any rows or columns of the exact map cost one small matrix product afterwards.
 
 The fused entry points of torch are private. Each is therefore tried once per device against the explicit softmax
@@ -13,7 +14,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
-from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -28,9 +29,20 @@ _CHUNK = 256
 #: What a fused kernel may differ by, on logits of order one, before it is not trusted. Float32 gives about 1e-6.
 _TRUST = 1e-4
 
-_Fused = Callable[
-    [torch.Tensor, torch.Tensor, torch.Tensor, "torch.Tensor | None", float], tuple[torch.Tensor, torch.Tensor]
-]
+
+class _Fused(Protocol):
+    """Output and row log-sum-exp of query, key, value, additive bias or None, and scale."""
+
+    def __call__(
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        bias: torch.Tensor | None,
+        scale: float,
+        *,
+        causal: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor]: ...
 
 
 def padding_mask(mask: np.ndarray | torch.Tensor, device: torch.device | str = "cpu") -> torch.Tensor | None:
@@ -58,10 +70,12 @@ def attend(
     v: torch.Tensor,
     *,
     key_mask: torch.Tensor | None = None,
+    key_bias: torch.Tensor | None = None,
+    causal: bool = False,
     scale: float | None = None,
     kernel: Kernel = "fused",
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """Bidirectional softmax attention, its row log-sum-exp and, with ``kernel="plain"``, the map itself.
+    """Softmax attention, its row log-sum-exp and, with ``kernel="plain"``, the map itself.
 
     Parameters
     ----------
@@ -70,6 +84,10 @@ def attend(
     key_mask
         Bool, shape ``(cell, position)``, True at keys that may be attended to; None when none is masked. Every
         cell needs at least one such key. Rows of padded queries are finite and mean nothing.
+    key_bias
+        Finite, shape ``(cell, position)``, added to the logits of every query and head; None for none.
+    causal
+        Query ``i`` sees keys ``0 … i`` only. The first key of every cell must then be unmasked.
     scale
         Factor of the logits; ``1/sqrt(head_width)`` by default.
     kernel
@@ -87,7 +105,7 @@ def attend(
     Raises
     ------
     ParameterError
-        When shapes disagree, a cell has no key, or the kernel is unknown.
+        When shapes disagree, a query has no key, a bias is not finite, or the kernel is unknown.
 
     Examples
     --------
@@ -102,19 +120,23 @@ def attend(
             f"{tuple(q.shape)}, {tuple(k.shape)} and {tuple(v.shape)}. Split the heads before calling attend."
         )
         raise ParameterError(message)
+    if causal:
+        _check_causal(q, k, key_mask)
     scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
-    bias = _bias(key_mask, k)
+    bias = _bias(key_mask, k, key_bias)
     if kernel == "plain":
         logits = torch.matmul(q, k.transpose(-1, -2)) * scale
         if bias is not None:
             logits = logits + bias
+        if causal:
+            logits = logits.masked_fill(_ahead(q.shape[-2], q.device), -math.inf)
         lse = torch.logsumexp(logits, dim=-1)
         weights = torch.softmax(logits, dim=-1)
         return torch.matmul(weights, v), lse, weights
     if kernel != "fused":
         message = f"Expected kernel 'fused' or 'plain', got {kernel!r}."
         raise ParameterError(message)
-    out, lse = fused_for(q.device.type)(q, k, v, bias, scale)
+    out, lse = fused_for(q.device.type, causal=causal)(q, k, v, bias, scale, causal=causal)
     return out, lse, None
 
 
@@ -125,6 +147,8 @@ def attend_layer(
     v: torch.Tensor,
     *,
     key_mask: torch.Tensor | None = None,
+    key_bias: torch.Tensor | None = None,
+    causal: bool = False,
     scale: float | None = None,
     kernel: Kernel = "fused",
     tap: Tap | None = None,
@@ -136,16 +160,29 @@ def attend_layer(
     ----------
     index
         Zero-based layer.
+    key_mask, key_bias, causal, scale, kernel
+        See `attend`.
 
     Returns
     -------
     What the heads read, shape of `q`, before the output projection.
     """
     scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
-    out, lse, probabilities = attend(q, k, v, key_mask=key_mask, scale=scale, kernel=kernel)
+    out, lse, probabilities = attend(
+        q, k, v, key_mask=key_mask, key_bias=key_bias, causal=causal, scale=scale, kernel=kernel
+    )
     if tap is not None or edits.head_output is not None:
         layer = LayerAttention(
-            layer=index, q=q, k=k, v=v, lse=lse, scale=scale, key_mask=key_mask, probabilities=probabilities
+            layer=index,
+            q=q,
+            k=k,
+            v=v,
+            lse=lse,
+            scale=scale,
+            key_mask=key_mask,
+            probabilities=probabilities,
+            causal=causal,
+            key_bias=key_bias,
         )
         if tap is not None:
             tap(layer)
@@ -166,9 +203,15 @@ def query_rows(layer: LayerAttention, positions: torch.Tensor) -> torch.Tensor:
 
     Returns
     -------
-    Shape ``(cell, head, position_chosen, key)``; masked keys exactly zero.
+    Shape ``(cell, head, position_chosen, key)``; keys that are masked or, in a causal model, ahead are exactly zero.
     """
-    rows = softmax_block(layer.q[:, :, positions], layer.k, layer.lse[:, :, positions, None], scale=layer.scale)
+    positions = positions.to(layer.q.device)
+    lse = layer.lse[:, :, positions, None]
+    if layer.key_bias is not None:
+        lse = lse - layer.key_bias[:, None, None, :].to(lse.dtype)
+    rows = softmax_block(layer.q[:, :, positions], layer.k, lse, scale=layer.scale)
+    if layer.causal:
+        rows.masked_fill_(ahead_of(positions, torch.arange(rows.shape[-1], device=rows.device)), 0.0)
     return rows if layer.key_mask is None else rows.masked_fill_(~layer.key_mask[:, None, None, :], 0.0)
 
 
@@ -178,13 +221,30 @@ def key_columns(layer: LayerAttention, positions: torch.Tensor) -> torch.Tensor:
     Returns
     -------
     Shape ``(cell, head, position_chosen, query)``: the chosen token comes first, as in `query_rows`. Padded queries,
-    which mean nothing, and masked keys are exactly zero.
+    which mean nothing, masked keys, and in a causal model queries before the key are exactly zero.
     """
-    columns = softmax_block(layer.k[:, :, positions], layer.q, layer.lse[:, :, None, :], scale=layer.scale)
+    positions = positions.to(layer.q.device)
+    lse = layer.lse[:, :, None, :]
+    if layer.key_bias is not None:
+        lse = lse - layer.key_bias[:, None, positions, None].to(lse.dtype)
+    columns = softmax_block(layer.k[:, :, positions], layer.q, lse, scale=layer.scale)
+    if layer.causal:
+        columns.masked_fill_(ahead_of(torch.arange(columns.shape[-1], device=columns.device), positions).T, 0.0)
     if layer.key_mask is not None:
         columns.masked_fill_(~layer.key_mask[:, None, None, :], 0.0)
         columns.masked_fill_(~layer.key_mask[:, None, positions, None], 0.0)
     return columns
+
+
+def ahead_of(queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """Which keys a causal model cannot see: bool, shape ``(query, key)``, from positions in the sequence.
+
+    Examples
+    --------
+    >>> ahead_of(torch.tensor([0, 2]), torch.tensor([0, 1, 3])).tolist()
+    [[False, True, True], [False, False, True]]
+    """
+    return keys[None, :] > queries[:, None]
 
 
 def softmax_block(left: torch.Tensor, right: torch.Tensor, lse: torch.Tensor, *, scale: float) -> torch.Tensor:
@@ -215,7 +275,15 @@ def softmax_block(left: torch.Tensor, right: torch.Tensor, lse: torch.Tensor, *,
     return flat.exp_().view(shape)
 
 
-def softmax_block_into(out: torch.Tensor, left: torch.Tensor, right: torch.Tensor, lse: torch.Tensor) -> None:
+def softmax_block_into(
+    out: torch.Tensor,
+    left: torch.Tensor,
+    right: torch.Tensor,
+    lse: torch.Tensor,
+    *,
+    bias: torch.Tensor | None = None,
+    forbidden: torch.Tensor | None = None,
+) -> None:
     """`softmax_block` of one head into memory that the caller keeps; `left` is already scaled.
 
     Parameters
@@ -226,18 +294,27 @@ def softmax_block_into(out: torch.Tensor, left: torch.Tensor, right: torch.Tenso
         Shape ``(a, head_width)`` and ``(b, head_width)``.
     lse
         Shape ``(a, 1)`` or ``(1, b)``.
+    bias
+        Added to the logits; shape ``(a, 1)`` when `left` holds keys, ``(1, b)`` when `right` does.
+    forbidden
+        Bool, broadcasts to ``(a, b)``: pairs whose attention is exactly zero.
     """
-    torch.mm(left, right.T, out=out).sub_(lse).exp_()
+    torch.mm(left, right.T, out=out).sub_(lse)
+    if bias is not None:
+        out.add_(bias)
+    out.exp_()
+    if forbidden is not None:
+        out.masked_fill_(forbidden, 0.0)
 
 
 @functools.cache
-def fused_for(device: str) -> _Fused:
+def fused_for(device: str, *, causal: bool = False) -> _Fused:
     """Return the fused kernel that has proved itself on this kind of device, else the chunked stand-in."""
     fused = {"cpu": _fused_cpu, "cuda": _fused_cuda}.get(device)
     if fused is None:
         return chunked
     try:
-        error = _disagreement(fused, device)
+        error = _disagreement(fused, device, causal=causal)
     except (AttributeError, RuntimeError, TypeError, ValueError) as problem:
         _LOG.warning("no fused attention with a log-sum-exp on %s (%s); using the chunked one", device, problem)
         return chunked
@@ -248,25 +325,63 @@ def fused_for(device: str) -> _Fused:
 
 
 def chunked(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor | None, scale: float
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor | None, scale: float, *, causal: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Exact attention by blocks of queries: the stand-in where no fused kernel returns its log-sum-exp."""
     out, lse = torch.empty_like(q), torch.empty(q.shape[:-1], dtype=q.dtype, device=q.device)
     keys = k.transpose(-1, -2) * scale
+    position = torch.arange(k.shape[-2], device=q.device)
     for start in range(0, q.shape[-2], _CHUNK):
         part = slice(start, start + _CHUNK)
         logits = torch.matmul(q[:, :, part], keys)
         if bias is not None:
             logits += bias
+        if causal:
+            logits.masked_fill_(ahead_of(position[part], position), -math.inf)
         lse[:, :, part] = torch.logsumexp(logits, dim=-1)
         out[:, :, part] = torch.matmul(logits.sub_(lse[:, :, part, None]).exp_(), v)
     return out, lse
 
 
-def _bias(key_mask: torch.Tensor | None, k: torch.Tensor) -> torch.Tensor | None:
-    """Additive mask, shape ``(cell, 1, 1, key)``: 0 at keys to attend to, −inf at the others; None for no mask."""
-    if key_mask is None or bool(key_mask.all()):
+def _ahead(positions: int, device: torch.device) -> torch.Tensor:
+    index = torch.arange(positions, device=device)
+    return ahead_of(index, index)
+
+
+def _check_causal(q: torch.Tensor, k: torch.Tensor, key_mask: torch.Tensor | None) -> None:
+    if q.shape[2] != k.shape[2]:
+        message = (
+            f"Expected as many queries as keys in causal attention, got {q.shape[2]} and {k.shape[2]}. "
+            "Hand over the whole sequence."
+        )
+        raise ParameterError(message)
+    if key_mask is not None and not bool(key_mask[:, 0].all()):
+        message = (
+            "Expected the first token of every cell to be real in causal attention, got a masked one: its query would "
+            "see nothing. Pad on the right."
+        )
+        raise ParameterError(message)
+
+
+def _bias(key_mask: torch.Tensor | None, k: torch.Tensor, key_bias: torch.Tensor | None = None) -> torch.Tensor | None:
+    """Additive mask, shape ``(cell, 1, 1, key)``: the bias (or 0) at keys to attend to, −inf at the others, or None."""
+    if key_mask is not None and bool(key_mask.all()):
+        key_mask = None
+    if key_mask is None and key_bias is None:
         return None
+    # Rows are padded to a multiple of 16 numbers in memory, an alignment that the CUDA kernels insist on.
+    width = -(-k.shape[2] // 16) * 16
+    store = torch.zeros((k.shape[0], 1, 1, width), dtype=k.dtype, device=k.device)[..., : k.shape[2]]
+    if key_bias is not None:
+        if key_bias.shape != (k.shape[0], k.shape[2]) or not bool(torch.isfinite(key_bias).all()):
+            message = (
+                f"Expected a finite key_bias of shape (cell, position) = {(k.shape[0], k.shape[2])}, got shape "
+                f"{tuple(key_bias.shape)}. Forbid keys with key_mask, not with an infinite bias."
+            )
+            raise ParameterError(message)
+        store += key_bias[:, None, None, :].to(k.dtype)
+    if key_mask is None:
+        return store
     if key_mask.shape != (k.shape[0], k.shape[2]) or key_mask.dtype != torch.bool:
         message = (
             f"Expected a bool key_mask of shape (cell, position) = {(k.shape[0], k.shape[2])}, got "
@@ -276,38 +391,39 @@ def _bias(key_mask: torch.Tensor | None, k: torch.Tensor) -> torch.Tensor | None
     if not bool(key_mask.any(dim=1).all()):
         message = "Expected at least one real token in every cell, got a cell with none. Leave empty cells out."
         raise ParameterError(message)
-    # Rows are padded to a multiple of 16 numbers in memory, an alignment that the CUDA kernels insist on.
-    width = -(-k.shape[2] // 16) * 16
-    store = torch.zeros((k.shape[0], 1, 1, width), dtype=k.dtype, device=k.device)
-    return store[..., : k.shape[2]].masked_fill_(~key_mask[:, None, None, :], -math.inf)
+    return store.masked_fill_(~key_mask[:, None, None, :], -math.inf)
 
 
 def _fused_cpu(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor | None, scale: float
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor | None, scale: float, *, causal: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, False, attn_mask=bias, scale=scale)
+    fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    return fused(q, k, v, 0.0, causal, attn_mask=bias, scale=scale)
 
 
 def _fused_cuda(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor | None, scale: float
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor | None, scale: float, *, causal: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     full = None if bias is None else bias.expand(q.shape[0], q.shape[1], q.shape[2], k.shape[2])
-    out, lse, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(q, k, v, full, True, 0.0, False, scale=scale)
+    fused = torch.ops.aten._scaled_dot_product_efficient_attention
+    out, lse, *_ = fused(q, k, v, full, True, 0.0, causal, scale=scale)
     # The kernel rounds the number of queries up to a multiple of 32.
     return out, lse[:, :, : q.shape[2]]
 
 
-def _disagreement(fused: _Fused, device: str) -> float:
-    """Largest difference between a fused kernel and the explicit softmax, with and without padding, 37 tokens."""
+def _disagreement(fused: _Fused, device: str, *, causal: bool) -> float:
+    """Largest difference between a fused kernel and the explicit softmax over 37 tokens, plain, padded and biased."""
     shape = (2, 3, 37, 16)
     grid = torch.arange(math.prod(shape), dtype=torch.float32, device=device).view(shape)
     q, k, v = torch.sin(grid * 0.7), torch.cos(grid * 1.3), torch.sin(grid * 0.11)
     mask = torch.ones(2, 37, dtype=torch.bool, device=device)
     mask[1, 20:] = False
     worst = 0.0
-    for key_mask in (None, mask):
-        out, lse = fused(q, k, v, _bias(key_mask, k), 0.4)
-        want, want_lse, _ = attend(q, k, v, key_mask=key_mask, scale=0.4, kernel="plain")
+    for key_mask, key_bias in ((None, None), (mask, None), (mask, k[:, 0, :, 0])):
+        out, lse = fused(q, k, v, _bias(key_mask, k, key_bias), 0.4, causal=causal)
+        want, want_lse, _ = attend(
+            q, k, v, key_mask=key_mask, key_bias=key_bias, causal=causal, scale=0.4, kernel="plain"
+        )
         if lse.shape != want_lse.shape:
             return math.inf
         worst = max(worst, float((out - want).abs().max()), float((lse - want_lse).abs().max()))

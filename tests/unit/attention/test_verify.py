@@ -8,6 +8,7 @@ import pytest
 from regulens.attention import accumulate, verify
 from regulens.attention.extract import extract
 from regulens.errors import ParameterError
+from regulens.models.base import TokenBatch
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +67,33 @@ def test_a_wrong_log_sum_exp_shows_in_the_row_sums(attention, monkeypatch, toy):
     monkeypatch.setattr(type(toy), "forward", forward)
     table = attention.verify(n_cells=2).set_index("layer")["row_sum_deviation"]
     assert table[5].max() > 5e-3 and table[4].max() < 1e-5
+
+
+def _with_repeats(true):
+    """Tokens as an adapter that samples a sentence makes them: the first two genes come back at the end."""
+
+    def tokenize(self, cells, rows, *, seed):
+        batch = true(self, cells, rows, seed=seed)
+        wide = {}
+        for name in ("tokens", "values", "gene", "mask"):
+            array = getattr(batch, name)
+            wide[name] = np.concatenate([array[:, :3], array[:, 1:]], axis=1)
+        return TokenBatch(**wide, cell=batch.cell)
+
+    return tokenize
+
+
+def test_pooled_tokens_are_verified_and_recorded(toy, cells, axes, monkeypatch, attention):
+    assert attention.facts["cells_with_repeats"] == 0 and attention.facts["pooling"].startswith("none")
+    monkeypatch.setattr(type(toy), "tokenize", _with_repeats(type(toy).tokenize))
+    found = extract(toy, cells.subset(np.arange(20)), **axes)
+    assert found.facts["cells_with_repeats"] > 10 and "mean over the tokens" in found.facts["pooling"]
+    np.testing.assert_array_equal(found.summary.counts, attention.summary.counts)
+    assert found.verify(n_cells=4)["max_abs_difference"].max() < 3e-6
+    wrong = accumulate._add_shares
+
+    def unshared(sums, block, row, source, column, row_share, column_share):
+        wrong(sums, block, row, source, column, np.ones(len(row)), np.ones(len(column)))
+
+    monkeypatch.setattr(accumulate, "_add_shares", unshared)
+    assert found.verify(n_cells=4)["max_abs_difference"].max() > 1e-3
