@@ -16,6 +16,7 @@ Upstream runs in bfloat16 on GPUs; here everything is float32.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from torch import nn
 
 from regulens.errors import ModelError
 from regulens.models.base import NO_EDITS, AbstractAdapter, Edits, Kernel, Tap, TokenBatch
-from regulens.models.gene_list import PUBLISHED, GeneList, expression, read_gene_list
+from regulens.models.gene_list import GENES_OPTION, PUBLISHED, GeneList, expression, read_gene_list
 from regulens.models.kernel import attend_layer, padding_mask
 from regulens.models.loading import (
     Family,
@@ -56,6 +57,8 @@ IGNORED = ("cls.", "pooler.", "classifier.")
 
 #: Choices of the published configuration class where config.json is silent; the tensors are checked against them.
 DEFAULTS = {"layer_norm_eps": 1e-5, "bin_alpha": 1.0, "mask_token_id": -1, "pad_token_id": -2}
+
+OPTIONS = {"genes": GENES_OPTION}
 
 LICENCE = (
     "weights under the GenBio AI Community License: no commercial use. It counts attention maps, embeddings and "
@@ -248,8 +251,13 @@ def _number(config: dict[str, Any], key: str) -> float:
     return float(value)
 
 
-def load(folder: Path, *, name: str, spec: str) -> AidoCellAdapter:
+def load(folder: Path, *, name: str, spec: str, options: Mapping[str, Any] | None = None) -> AidoCellAdapter:
     """Load a published folder: ``config.json`` and weights, with the gene list put beside them.
+
+    Parameters
+    ----------
+    options
+        Values of `OPTIONS`; their defaults where None.
 
     Raises
     ------
@@ -265,7 +273,7 @@ def load(folder: Path, *, name: str, spec: str) -> AidoCellAdapter:
     if any(t is None or t.ndim != 2 for t in (first, positions, table)):
         message = (
             f"Expected AIDO.Cell's tensors in {path.name} (gene_embedding.…, position_embedding.weight, "
-            f"encoder.layer.0.mlp.…), got {len(tensors)} tensors without them. This is another family or another format."
+            f"encoder.layer.0.mlp.…), got {len(tensors)} tensors without them. This is another format."
         )
         raise ModelError(message)
     rows, width = positions.shape
@@ -288,7 +296,7 @@ def load(folder: Path, *, name: str, spec: str) -> AidoCellAdapter:
     expected = {k: tuple(v.shape) for k, v in network.state_dict().items()}
     ignored = check_tensors(tensors, expected, ignore=IGNORED, source=path.name, family="AIDO.Cell")
     network.load_state_dict({k: tensors[k] for k in expected}, strict=True, assign=True)
-    genes = read_gene_list(folder, n_genes=rows - len(DEPTH_TOKENS))
+    genes = read_gene_list(folder, file=str((options or {}).get("genes", "")), n_genes=rows - len(DEPTH_TOKENS))
 
     notes = [
         "exact in float32; upstream runs in bfloat16, which rounds values, weights and states",
@@ -328,4 +336,5 @@ FAMILY = Family(
     files=f"config.json, model.safetensors, {PUBLISHED}",
     detect=detect,
     load=load,
+    options=OPTIONS,
 )

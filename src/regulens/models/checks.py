@@ -18,6 +18,8 @@ from regulens.types.cells import Cells
 TOLERANCE = 1e-5
 #: Largest difference of hidden states, which are of order one after LayerNorm, between two float32 routes.
 HIDDEN_TOLERANCE = 1e-4
+#: Special tokens that a model knows and that stand in no cell as it is read.
+NEVER_IN_A_CELL = ("<pad>", "<mask>", "<eoc>")
 
 
 def row_sum_error(weights: torch.Tensor, mask: np.ndarray) -> float:
@@ -80,7 +82,7 @@ def verify(adapter: AbstractAdapter, cells: Cells, *, n_cells: int = 4, seed: in
     wrong = np.count_nonzero(batch.tokens[own] != known[batch.gene[own]])
     n_special = int((batch.mask & ~own).sum())
     card = adapter.card
-    expected_special = len(rows) * sum(t in ("<cls>", "<eos>") for t in card.special_tokens)
+    expected_special = len(rows) * _without_gene(adapter, n_known=int((known >= 0).sum()))
     repeats = sum(len(g := row[row >= 0]) - len(np.unique(g)) for row in batch.gene)
     found: list[tuple[str, float, float]] = [
         ("tokens_match_genes", float(wrong), 0.0),
@@ -114,6 +116,12 @@ def verify(adapter: AbstractAdapter, cells: Cells, *, n_cells: int = 4, seed: in
     n_known = int((known >= 0).sum())
     table.loc[len(table)] = ["genes_known", n_known > 0, float(n_known), 1.0]
     return table
+
+
+def _without_gene(adapter: AbstractAdapter, *, n_known: int) -> int:
+    """Tokens of one cell that are no gene of the cells: special ones, and listed genes that the cells lack."""
+    special = sum(t not in NEVER_IN_A_CELL for t in adapter.card.special_tokens)
+    return special + (adapter.card.max_length - special - n_known if adapter.every_gene else 0)
 
 
 def _difference(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor) -> float:

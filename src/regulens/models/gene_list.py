@@ -16,6 +16,7 @@ import numpy as np
 
 from regulens.errors import ModelError, examples
 from regulens.io.gene_ids import GeneMap
+from regulens.models.spec import Option
 from regulens.provenance import sha256_file
 from regulens.types.cells import Cells
 from regulens.types.genes import GeneVocabulary
@@ -27,8 +28,10 @@ PUBLISHED = "OS_scRNA_gene_index.19264.tsv"
 PUBLISHED_SHA256 = "bb337ea195d94e7b033543abc02a42e7060d6562eba97deb077f7dcecec62661"
 WHERE = (
     "It is part of the published code of scFoundation (model/ of biomap-research/scFoundation) and of "
-    "ModelGenerator; put it beside the weights."
+    "ModelGenerator; put it beside the weights, or name the file: ?genes=FILE."
 )
+#: Option of both families.
+GENES_OPTION = Option("", "file of the gene list, when it does not lie beside the weights")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +67,13 @@ class GeneList:
         return np.array([o if o >= 0 or r in taken else r for o, r in zip(own.tolist(), second)], dtype=np.int64)
 
 
-def read_gene_list(folder: Path, *, n_genes: int) -> GeneList:
-    """Read the list that lies in `folder`.
+def read_gene_list(folder: Path, *, file: str, n_genes: int) -> GeneList:
+    """Read the list that lies in `folder`, or `file`.
 
     Parameters
     ----------
+    file
+        Path of the list; empty for the one in `folder`.
     n_genes
         Genes for which the weights have a row.
 
@@ -77,7 +82,9 @@ def read_gene_list(folder: Path, *, n_genes: int) -> GeneList:
     ModelError
         When there is none or more than one, when it is malformed, or of another length.
     """
-    found = sorted(folder.glob(PATTERN))
+    found = [Path(file).expanduser()] if file else sorted(folder.glob(PATTERN))
+    if file and not found[0].is_file():
+        raise ModelError(f"Expected the model's gene list at {file}, found no such file. Check ?genes=.")
     if len(found) != 1:
         got = examples([p.name for p in found]) if found else "none"
         raise ModelError(f"Expected the model's gene list ({PUBLISHED}) in {folder}, found {got}. {WHERE}")

@@ -17,9 +17,7 @@ are known by name and left alone; regulens offers no attention of it.
 
 from __future__ import annotations
 
-import argparse
 import math
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,9 +29,10 @@ from torch import nn
 
 from regulens.errors import ModelError, examples
 from regulens.models.base import NO_EDITS, AbstractAdapter, Edits, Kernel, Tap, TokenBatch
-from regulens.models.gene_list import PUBLISHED, GeneList, expression, read_gene_list
+from regulens.models.gene_list import GENES_OPTION, PUBLISHED, GeneList, expression, read_gene_list
 from regulens.models.kernel import attend_layer, padding_mask
 from regulens.models.loading import Family, check_tensors, count_layers, cross_check, head_count
+from regulens.models.safe_pickle import read_torch, settings_of, tensors_of
 from regulens.models.spec import Option
 from regulens.models.tokens import pad
 from regulens.models.value_bins import embed_values
@@ -43,7 +42,6 @@ from regulens.types.cells import Cells
 from regulens.types.genes import GeneVocabulary
 
 WEIGHTS = "models.ckpt"
-PREFIX = "model."
 DEPTH_TOKENS = ("<T>", "<S>")
 
 #: Decoder and read-out head; the encoder's attention does not pass through them.
@@ -57,6 +55,7 @@ LICENCE = "weights under scFoundation's MODEL_LICENSE: research only, no commerc
 OPTIONS = {
     "key": Option("gene", "which of the three models in the file", choices=("gene", "cell", "rde")),
     "tgthighres": Option("t4", "target depth T: tN is N, fN is log10(N * total), aN is log10(total) + N"),
+    "genes": GENES_OPTION,
 }
 
 
@@ -84,7 +83,7 @@ class _Attention(nn.Module):
         self.out_proj = nn.Linear(width, width)
 
     def project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Query, key, value, each ``(cell, head, position, head_width)``; rows of in_proj are ``(three head width)``."""
+        """Query, key, value, ``(cell, head, position, head_width)``; rows of in_proj are ``(three head width)``."""
         b, s, d = x.shape
         fused = F.linear(x, self.in_proj_weight, self.in_proj_bias)
         q, k, v = fused.view(b, s, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
@@ -222,75 +221,25 @@ class ScFoundationAdapter(AbstractAdapter):
         return self.genes.names, rows[: len(self.genes)].astype(np.float32)
 
 
-def _read_file(path: Path) -> Mapping[str, Any]:
-    """Contents of the checkpoint: tensors and plain values; a class beyond the few allowed ones is refused by name.
-
-    torch's restricted unpickler resolves nothing that is not on its list; the list is extended by what a
-    configuration may consist of and cannot act: a bare namespace and numpy's numbers.
-    """
-    allowed = [argparse.Namespace, np.dtype, np._core.multiarray.scalar, type(np.dtype("i8")), type(np.dtype("f8"))]
-    try:
-        with torch.serialization.safe_globals(allowed):
-            try:  # without holding all three models in memory; files older than zip cannot be mapped
-                found: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            except RuntimeError:
-                found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = next((w for w in str(error).replace(":", " ").split() if w.count(".") and "torch" not in w), "")
-        message = (
-            f"Expected {path.name} to hold tensors and plain values, got a file that cannot be read as such"
-            f"{f' (it refers to {reason.strip(chr(39))})' if reason else ''}. Nothing in it was executed; it is damaged, "
-            "or needs code to be run on loading. Get it from its publisher, or re-save it without such objects."
-        )
-        raise ModelError(message) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        message = (
-            f"Expected a complete {path.name} ({path.stat().st_size:,} bytes), got one that cannot be read ({reason}). "
-            "It is truncated or damaged; download it again."
-        )
-        raise ModelError(message) from None
-    if not isinstance(found, Mapping):
-        raise ModelError(f"Expected models by key in {path.name}, got {type(found).__name__}. Use the published file.")
-    return found
-
-
-def _plain(value: Any) -> Any:
-    """Namespaces as dictionaries and numpy numbers as numbers, at any depth."""
-    if isinstance(value, argparse.Namespace):
-        value = vars(value)
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    return value.item() if isinstance(value, np.generic) else value
-
-
 def _read_model(path: Path, key: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Merged configuration and named tensors of one of the models of the file."""
-    found = _read_file(path)
-    part = found.get(key)
-    if not isinstance(part, Mapping) or not {"config", "state_dict"} <= set(part):
-        message = f"Expected the model '{key}' with config and state_dict in {path.name}, got "
-        raise ModelError(
-            f"{message}{examples([str(k) for k in found]) or 'an empty file'}. Name one that is there: ?key="
-        )
-    raw = _plain(part["config"])
+    # Mapped, so that the two other models are never read.
+    found = read_torch(path, what="checkpoint", mmap=True)
+    if not isinstance(found, Mapping) or key not in found:
+        got = examples([str(k) for k in found]) if isinstance(found, Mapping) else type(found).__name__
+        message = f"Expected the model '{key}' in {path.name}, got {got or 'an empty file'}."
+        raise ModelError(f"{message} Name one that is there (?key=…), or use the published file.")
+    source = f"the model '{key}' of {path.name}"
+    raw = settings_of(found[key], "config", source=source)
     try:
         config = {**raw["model_config"][raw["model"]], **raw["dataset_config"]["rnaseq"], "model": raw["model"]}
         config["encoder"] = dict(config["encoder"])
     except (KeyError, TypeError, ValueError):
-        message = f"Expected model_config, dataset_config and an encoder in the configuration of '{key}' in {path.name}"
-        raise ModelError(f"{message}, got another layout. Use the published file.") from None
-    state = part["state_dict"]
-    if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise ModelError(f"Expected tensors as state_dict of '{key}' in {path.name}, got something else. Re-save it.")
-    tensors = {str(k).removeprefix(PREFIX): v.float() if v.is_floating_point() else v for k, v in state.items()}
-    # A copy of what is used, so that the file of all three models can be let go.
-    tensors = {k: v if k.startswith(IGNORED) else v.clone() for k, v in tensors.items()}
-    broken = [k for k, v in tensors.items() if v.is_floating_point() and not bool(torch.isfinite(v).all())]
-    if broken:
-        message = f"Expected finite weights in {path.name}, got NaN or infinity in {examples(broken)}. Do not use it."
-        raise ModelError(message)
-    return config, tensors
+        message = f"Expected model_config, dataset_config and an encoder in the configuration of {source}, got others."
+        raise ModelError(f"{message} Use the published file.") from None
+    tensors = tensors_of(found[key], "state_dict", source=source)
+    # A copy of what is used, so that the file can be let go.
+    return config, {k: v if k.startswith(IGNORED) else v.clone() for k, v in tensors.items()}
 
 
 def _number(config: Mapping[str, Any], key: str) -> float:
@@ -366,7 +315,7 @@ def load(folder: Path, *, name: str, spec: str, options: Mapping[str, Any] | Non
     expected = {k: tuple(v.shape) for k, v in network.state_dict().items()}
     ignored = check_tensors(tensors, expected, ignore=IGNORED, source=f"{path.name}, '{key}'", family="scFoundation")
     network.load_state_dict({k: tensors[k] for k in expected}, strict=True, assign=True)
-    genes = read_gene_list(folder, n_genes=rows - 3)
+    genes = read_gene_list(folder, file=str(chosen["genes"]), n_genes=rows - 3)
 
     notes = [
         f"model '{key}' of {path.name}",

@@ -497,8 +497,8 @@ def load(folder: Path, *, name: str, spec: str, options: Mapping[str, Any] | Non
 
 
 def detect(folder: Path) -> bool:
-    """Whether the folder holds a Lightning checkpoint."""
-    return any(folder.glob("*.ckpt"))
+    """Whether the folder holds a Lightning checkpoint (``models.ckpt`` is how scFoundation calls its own)."""
+    return any(path.name != "models.ckpt" for path in folder.glob("*.ckpt"))
 
 
 FAMILY = Family(

@@ -53,7 +53,7 @@ def write_aido_cell(
             rows=len(vocab) + 2, width=width, n_layers=n_layers, heads=n_heads, hidden=hidden, bins=bins, norm=norm,
             bias=bias,
         )  # fmt: skip
-    tensors = {f"{prefix}{k}": v for k, v in _randomise(network, seed, "checkpoint/aido_cell", 2.0).items()}
+    tensors = {f"{prefix}{k}": v for k, v in _randomise(network, seed, "checkpoint/aido_cell", 1.0).items()}
     if heads_of_other_tasks == "published":
         tensors |= {"cls.predictions.decoder.weight": torch.zeros(1, width), "cls.predictions.bias": torch.zeros(1)}
     _save(tensors, folder, weights)

@@ -6,7 +6,6 @@ included, and the gene list beside it.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -48,7 +47,6 @@ def write_scfoundation(
     hidden: int | None = None,
     bins: int = 10,
     keys: Sequence[str] = KEYS,
-    configuration: Literal["dict", "namespace"] = "dict",
     container: Literal["zip", "legacy"] = "zip",
     seed: int = 0,
 ) -> Path:
@@ -64,8 +62,6 @@ def write_scfoundation(
         Feed-forward width; four times the width by default, as published.
     keys
         Models in the file; each has weights of its own.
-    configuration
-        ``"namespace"``: settings as argparse leaves them, which torch's restricted unpickler does not know by itself.
     container
         torch's file format; ``"legacy"`` cannot be memory-mapped.
     """
@@ -94,7 +90,6 @@ def write_scfoundation(
             "model_config": {"mae_autobin": model},
             "dataset_config": {"rnaseq": {"rawcount": True, "gene_num": len(vocab) + 2}},
         }
-        told = argparse.Namespace(**config) if configuration == "namespace" else config
-        models[key] = {"config": told, "state_dict": {f"model.{k}": v for k, v in tensors.items()}}
+        models[key] = {"config": config, "state_dict": {f"model.{k}": v for k, v in tensors.items()}}
     torch.save(models, folder / "models.ckpt", _use_new_zipfile_serialization=container == "zip")
     return folder
