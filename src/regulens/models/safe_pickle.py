@@ -62,6 +62,7 @@ _REBUILT: dict[tuple[str, str], Any] = {
     ("builtins", "frozenset"): frozenset,
     ("__builtin__", "set"): set,
     ("__builtin__", "frozenset"): frozenset,
+    **{(m, k.__name__): k for m in ("builtins", "__builtin__") for k in (slice, bytes, dict)},
     ("_codecs", "encode"): _encode,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,
@@ -144,7 +145,8 @@ def read_torch(path: Path, *, what: str, mmap: bool = False) -> Any:
         When the file is missing, truncated, no torch file, or refers to anything but the above (named; never executed).
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        lazily = mmap and zipfile.is_zipfile(path)  # files of older versions of torch cannot stay on disk
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=lazily)
     except FileNotFoundError:
         message = f"Expected the {what} at {path}, found no such file. Put it there as it was published."
         raise ModelError(message) from None
