@@ -27,7 +27,11 @@ __all__ = ["FAMILIES", "bundled", "detect", "inspect", "load", "verify"]
 #: Checkpoint formats by name.
 FAMILIES: Registry[Family] = Registry(
     "model family",
-    {"scgpt": "regulens.models.scgpt:FAMILY", "geneformer": "regulens.models.geneformer:FAMILY"},
+    {
+        "scgpt": "regulens.models.scgpt:FAMILY",
+        "geneformer": "regulens.models.geneformer:FAMILY",
+        "c2s": "regulens.models.c2s:FAMILY",
+    },
     group="regulens.models",
 )
 
