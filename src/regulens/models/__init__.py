@@ -6,6 +6,7 @@ Importing this module loads no torch; naming a model does.
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,10 @@ FAMILIES: Registry[Family] = Registry(
         "scgpt": "regulens.models.scgpt:FAMILY",
         "geneformer": "regulens.models.geneformer:FAMILY",
         "c2s": "regulens.models.c2s:FAMILY",
+        "scfoundation": "regulens.models.scfoundation:FAMILY",
+        "aido_cell": "regulens.models.aido_cell:FAMILY",
+        "scprint": "regulens.models.scprint:FAMILY",
+        "uce": "regulens.models.uce:FAMILY",
     },
     group="regulens.models",
 )
@@ -80,6 +85,13 @@ def detect(folder: Path | str) -> str:
 def _resolve(spec: ModelSpec) -> tuple[str, Path]:
     """Family and folder of a specification."""
     family, folder = spec.family, spec.folder
+    if spec.remote:
+        if family is None:
+            message = f"Expected the family before a place on the hub ({', '.join(FAMILIES)}), got '{spec.text}'."
+            raise ModelError(f"{message} Write family:{spec.place}.")
+        from regulens.models.hub import fetch
+
+        return family, fetch(spec.place, companions=FAMILIES[family].companions)[0]
     if family is not None and Path(spec.text).is_dir():  # a folder with a colon in its name
         family, folder = None, Path(spec.text)
     if family is None:
@@ -129,7 +141,13 @@ def load(spec: str, *, name: str | None = None) -> AbstractAdapter:
     entry = FAMILIES[family]
     options = read_options(asked, entry.options, title=entry.title)
     given = {"options": options} if entry.options else {}
-    return entry.load(folder, name=name or asked.name, spec=asked.text, **given)
+    adapter = entry.load(folder, name=name or asked.name, spec=asked.text, **given)
+    if asked.remote:
+        from regulens.models.hub import record
+
+        origin = f"downloaded from {asked.place}, commit {(record(asked.place) or {}).get('commit')}"
+        adapter.card = replace(adapter.card, notes=(*adapter.card.notes, origin))
+    return adapter
 
 
 def inspect(spec: str) -> ModelCard:

@@ -448,4 +448,5 @@ FAMILY = Family(
     files="config.json, model.safetensors or pytorch_model.bin, token and median dictionaries",
     detect=detect,
     load=load,
+    companions=("geneformer/*token_dictionary*.pkl", "geneformer/*median_dictionary*.pkl", "geneformer/*mapping*.pkl"),
 )

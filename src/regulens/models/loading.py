@@ -51,6 +51,8 @@ class Family:
     options
         What ``family:FOLDER?key=value`` may set, by key; see `regulens.models.spec.Option`. An option that changes
         numbers belongs into the card (`tokenisation` or `notes`) as well.
+    companions
+        Patterns of files elsewhere in the published repository that a folder needs (dictionaries); fetched with it.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Family:
     detect: Callable[[Path], bool]
     load: Callable[..., AbstractAdapter]
     options: Mapping[str, Option] = field(default_factory=dict)
+    companions: tuple[str, ...] = ()
 
 
 def read_json(path: Path, *, what: str) -> dict[str, Any]:
