@@ -190,6 +190,7 @@ def test_extraction_end_to_end(tmp_path):
     cells = poisson_cells()
     attention = extract(adapter, cells, genes=cells.genes.symbols[:30], regulators=cells.genes.symbols[25:35], seed=0)
     assert float(attention.verify()["max_abs_difference"].max()) <= 1e-5
+    assert models.verify(adapter, cells)["passed"].all()
     names, rows = adapter.gene_embeddings()
     assert names == tuple(GENES) and rows.shape == (40, 16)
 

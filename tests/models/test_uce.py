@@ -226,6 +226,9 @@ def test_extraction_pools_repeats(tmp_path, mode):
     names = cells.genes.symbols
     attention = extract(adapter, cells, genes=names, regulators=names[:8], seed=0)
     assert float(attention.verify()["max_abs_difference"].max()) <= 1e-5
+    checks = models.verify(adapter, cells)
+    failed = {n.split("/")[0] for n in checks["name"][~checks["passed"].astype(bool)]}
+    assert failed == (set() if mode == "corrected" else {"masked_keys_zero", "hidden_ignores_padding"})
     sums, counts = np.zeros((2, 2, 2, 8, 40)), np.zeros((8, 40))
     for row in range(5):
         batch, seen = adapter.tokenize(cells, np.array([row]), seed=0), []

@@ -22,8 +22,9 @@ from regulens.types.genes import GeneVocabulary
 if TYPE_CHECKING:
     import torch
 
-#: ``fused``: exact attention through the fused kernel and its log-sum-exp; ``plain``: explicit softmax, for checks.
-Kernel = Literal["fused", "plain"]
+#: ``fused``: exact attention through the fused kernel and its log-sum-exp; ``plain``: explicit softmax, for checks;
+#: ``chunked``: explicit softmax by blocks of queries, for checks of sequences whose map would not fit.
+Kernel = Literal["fused", "plain", "chunked"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -107,7 +108,8 @@ class LayerAttention:
     key_bias: torch.Tensor | None = None
 
 
-#: Called once per layer, in order, while the forward pass runs. Must not change what it is given.
+#: Called once per layer, in order, while the forward pass runs. Must not change what it is given. It may raise, to end
+#: a pass whose later layers nobody needs.
 Tap = Callable[[LayerAttention], None]
 
 
@@ -148,6 +150,10 @@ class AbstractAdapter(ABC):
     #: Whether every gene of the model's own list is a token of every cell, also with a count of zero.
     every_gene: bool = False
 
+    #: Whether every token of a cell is the only token of its gene or one of the card's special tokens. False where
+    #: genes repeat or are spelled in pieces, or where other tokens vary in number; token counts are not checked then.
+    one_token_per_gene: bool = True
+
     @abstractmethod
     def gene_tokens(self, genes: GeneVocabulary) -> np.ndarray:
         """Vocabulary id of every gene, int64, shape ``(gene,)``; −1 where the model does not know the gene."""
@@ -181,6 +187,14 @@ class AbstractAdapter(ABC):
     @abstractmethod
     def gene_embeddings(self) -> tuple[tuple[str, ...], np.ndarray]:
         """Names in the model's own vocabulary (genes only) and their input embeddings, shape ``(gene, width)``."""
+
+    def output_projection(self, layer: int) -> torch.Tensor | None:
+        """Weight that writes what a layer's heads read into the residual, as ``torch.nn.Linear`` keeps it.
+
+        Shape ``(width, head * head_width)``, heads in the order of `LayerAttention`; None, the default, where the
+        model has no such weight or the adapter does not expose it.
+        """
+        return None
 
     @property
     @abstractmethod

@@ -241,6 +241,7 @@ class ScPrintAdapter(AbstractAdapter):
     ) -> None:  # fmt: skip
         self.network, self.genes, self.card = network, genes, card
         self.max_genes, self.fill = max_genes, fill
+        self.one_token_per_gene = not fill  # how many filling genes the cells do not have varies
         self.given: np.ndarray | None = None
         self._row = {g: i for i, g in enumerate(genes)}
         self._species = np.array([species_of(g) for g in genes])
@@ -272,6 +273,7 @@ class ScPrintAdapter(AbstractAdapter):
             )
             raise ParameterError(message)
         other = copy.copy(self)
+        other.one_token_per_gene = False
         other.given = np.sort(np.array([self._row[g] for g in ensembl], dtype=np.int64))
         return other
 

@@ -234,6 +234,8 @@ class UceAdapter(AbstractAdapter):
         Number of the random sentence; another one gives other sentences for the same seed.
     """
 
+    one_token_per_gene = False
+
     def __init__(
         self, network: Uce, genes: UceGenes, card: ModelCard, *, sample_size: int, chromosome_offset: int,
         mode: Mode = "corrected", draw: int = 0,
