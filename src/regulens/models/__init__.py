@@ -31,6 +31,7 @@ FAMILIES: Registry[Family] = Registry(
     {
         "scgpt": "regulens.models.scgpt:FAMILY",
         "geneformer": "regulens.models.geneformer:FAMILY",
+        "scvi": "regulens.models.scvi:FAMILY",
         "c2s": "regulens.models.c2s:FAMILY",
         "scfoundation": "regulens.models.scfoundation:FAMILY",
         "aido_cell": "regulens.models.aido_cell:FAMILY",
