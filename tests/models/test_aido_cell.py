@@ -354,6 +354,39 @@ def test_batches_are_cut_by_the_true_length(tmp_path):
     assert sizes == [1] * 5
 
 
+def test_sequences_whose_map_would_not_fit_are_checked_by_rows(tmp_path, monkeypatch):
+    from regulens.attention import verify as blocks
+    from regulens.models import checks
+
+    adapter, cells = models.load(str(write_aido_cell(tmp_path / "m", vocab=LISTED))), poisson_cells()
+    kernels, forward = [], type(adapter).forward
+
+    def watched(self, batch, *, tap=None, kernel="fused", **rest):
+        def look(a):
+            assert kernel == "plain" or a.probabilities is None
+            tap(a)
+
+        kernels.append(kernel)
+        return forward(self, batch, tap=None if tap is None else look, kernel=kernel, **rest)
+
+    adapter.__class__ = type("Watched", (type(adapter),), {"forward": watched})
+    found = extract(adapter, cells, genes=tuple(LISTED[:20]), regulators=("G3", "G7"))
+    whole = found.verify(n_cells=1)
+    assert "plain" in kernels
+    kernels.clear()
+    monkeypatch.setattr(blocks, "MAP_LIMIT", 1000)
+    monkeypatch.setattr(checks, "MAP_LIMIT", 1000)
+    by_rows = found.verify(n_cells=4)
+    assert (by_rows["n_cells"] == 1).all() and "plain" not in kernels and "chunked" in kernels
+    assert by_rows["max_abs_difference"].max() <= 1e-5 and (by_rows["max_attention"] > 0).all()
+    assert whole["n_values"].tolist() == by_rows["n_values"].tolist()
+    table = models.verify(adapter, cells)
+    assert table["passed"].all() and "plain" not in kernels
+
+    monkeypatch.setattr(blocks, "add_layer", lambda sums, layer, found: None)  # a broken twin adds nothing
+    assert found.verify()["max_abs_difference"].min() > 1e-3
+
+
 def test_demonstration_cells_end_to_end(tmp_path):
     from regulens.io.demo import load_demo
 

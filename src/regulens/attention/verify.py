@@ -3,7 +3,8 @@
 A few cells are run twice. Once as extraction runs them: fused kernel, in one padded batch with another cell, blocks
 added at their place on the axes. Once alone, with the explicit softmax, whose full maps are then read with
 `edges_from_map`, the definition of orientation. Both walk through the whole model, so that a difference in any layer
-shows in the layers above it as well.
+shows in the layers above it as well. Where a map would not fit (19,266 tokens), the explicit softmax goes by blocks of
+queries and one cell is compared, with the rows of its regulators and targets.
 """
 
 from __future__ import annotations
@@ -18,9 +19,14 @@ from regulens.attention.accumulate import PairAxes, add_layer, clear_own, places
 from regulens.attention.layout import expected_lengths
 from regulens.errors import ParameterError
 from regulens.models.base import AbstractAdapter, LayerAttention
-from regulens.models.kernel import query_rows
+from regulens.models.kernel import query_rows, softmax_rows
 from regulens.parallel import single_thread
 from regulens.types.attention import Direction, edges_from_map
+
+#: Numbers in all heads' maps of a layer, 1 GB, above which they are not formed.
+MAP_LIMIT = 250_000_000
+#: Rows of such a map that are formed at a time.
+_ROWS = 64
 
 if TYPE_CHECKING:
     from regulens.types.cells import Cells
@@ -61,6 +67,8 @@ def verify_blocks(
         raise ParameterError(message)
     chosen = ranked[np.unique(np.linspace(0, len(ranked) - 1, n_cells).round().astype(int))]
     card = adapter.card
+    if adapter.every_gene and card.n_heads * card.max_length**2 > MAP_LIMIT:
+        chosen = chosen[-1:]
     worst = np.zeros((card.n_layers, 2, 4))
     n_values = np.zeros((card.n_layers, 2), dtype=np.int64)
     for row in chosen:
@@ -126,13 +134,20 @@ def _compare(
     r, t = axes.regulator[gene[regulator]], axes.target[gene[target]]
     other = gene[regulator][:, None] != gene[target][None, :]
 
-    def compare(layer: LayerAttention) -> None:
+    def edges(layer: LayerAttention, direction: Direction) -> np.ndarray:
+        if layer.probabilities is None:
+            if direction is Direction.REGULATOR_ATTENDS:
+                return _rows(layer, regulator, target)
+            return np.swapaxes(_rows(layer, target, regulator), -1, -2)
         maps = layer.probabilities[0].cpu().numpy()
         if copies is not None:
             # Several tokens of a gene: mean over its queries, sum over its keys.
             maps = (copies / copies.sum(axis=1, keepdims=True)) @ maps @ copies.T
+        return edges_from_map(maps, direction, regulator, target)
+
+    def compare(layer: LayerAttention) -> None:
         for direction in Direction:
-            want = np.where(other, edges_from_map(maps, direction, regulator, target), 0.0)
+            want = np.where(other, edges(layer, direction), 0.0)
             got = streamed[layer.layer, :, direction.axis][:, r[:, None], t[None, :]]
             if want.size:
                 seen = worst[layer.layer, direction.axis]
@@ -140,4 +155,15 @@ def _compare(
                 seen[1] = max(seen[1], float(want.max()))
                 n_values[layer.layer, direction.axis] += int(other.sum()) * want.shape[0]
 
-    adapter.forward(alone, tap=compare, kernel="plain")
+    too_large = copies is None and card.n_heads * alone.tokens.shape[1] ** 2 > MAP_LIMIT
+    adapter.forward(alone, tap=compare, kernel="chunked" if too_large else "plain")
+
+
+def _rows(layer: LayerAttention, queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """``A[queries, keys]`` of the first cell, shape ``(head, query, key)``, some full rows at a time."""
+    out = np.empty((layer.q.shape[1], len(queries), len(keys)), dtype=np.float32)
+    for start in range(0, len(queries), _ROWS):
+        part = slice(start, start + _ROWS)
+        rows = softmax_rows(layer, torch.from_numpy(queries[part]))[0]
+        out[:, part] = rows[..., torch.from_numpy(keys).to(rows.device)].cpu().numpy()
+    return out

@@ -91,7 +91,8 @@ def attend(
     scale
         Factor of the logits; ``1/sqrt(head_width)`` by default.
     kernel
-        ``"fused"``: exact, without forming the map; ``"plain"``: explicit softmax, masked keys exactly zero.
+        ``"fused"``: exact, without forming the map; ``"plain"``: explicit softmax, masked keys exactly zero;
+        ``"chunked"``: explicit softmax by blocks of queries, also without the map.
 
     Returns
     -------
@@ -133,8 +134,10 @@ def attend(
         lse = torch.logsumexp(logits, dim=-1)
         weights = torch.softmax(logits, dim=-1)
         return torch.matmul(weights, v), lse, weights
+    if kernel == "chunked":
+        return *chunked(q, k, v, bias, scale, causal=causal), None
     if kernel != "fused":
-        message = f"Expected kernel 'fused' or 'plain', got {kernel!r}."
+        message = f"Expected kernel 'fused', 'plain' or 'chunked', got {kernel!r}."
         raise ParameterError(message)
     out, lse = fused_for(q.device.type, causal=causal)(q, k, v, bias, scale, causal=causal)
     return out, lse, None
@@ -215,6 +218,25 @@ def query_rows(layer: LayerAttention, positions: torch.Tensor) -> torch.Tensor:
     return rows if layer.key_mask is None else rows.masked_fill_(~layer.key_mask[:, None, None, :], 0.0)
 
 
+def softmax_rows(layer: LayerAttention, positions: torch.Tensor) -> torch.Tensor:
+    """Rows ``A[positions, :]`` by a softmax of their own, not through the log-sum-exp: `query_rows`'s independent twin.
+
+    Returns
+    -------
+    Shape ``(cell, head, position_chosen, key)``; taken from the map where the layer holds one.
+    """
+    positions = positions.to(layer.q.device)
+    if layer.probabilities is not None:
+        return layer.probabilities[:, :, positions]
+    logits = torch.matmul(layer.q[:, :, positions], layer.k.transpose(-1, -2)) * layer.scale
+    bias = _bias(layer.key_mask, layer.k, layer.key_bias)
+    if bias is not None:
+        logits += bias
+    if layer.causal:
+        logits.masked_fill_(ahead_of(positions, torch.arange(logits.shape[-1], device=logits.device)), -math.inf)
+    return torch.softmax(logits, dim=-1)
+
+
 def key_columns(layer: LayerAttention, positions: torch.Tensor) -> torch.Tensor:
     """Columns ``A[:, positions]``, transposed: who attends to the tokens at `positions`.
 
@@ -279,10 +301,11 @@ def softmax_block_into(
     out: torch.Tensor,
     left: torch.Tensor,
     right: torch.Tensor,
-    lse: torch.Tensor,
+    lse: torch.Tensor | None,
     *,
     bias: torch.Tensor | None = None,
     forbidden: torch.Tensor | None = None,
+    logarithm: bool = False,
 ) -> None:
     """`softmax_block` of one head into memory that the caller keeps; `left` is already scaled.
 
@@ -293,16 +316,21 @@ def softmax_block_into(
     left, right
         Shape ``(a, head_width)`` and ``(b, head_width)``.
     lse
-        Shape ``(a, 1)`` or ``(1, b)``.
+        Shape ``(a, 1)`` or ``(1, b)``; None to take nothing off the logits.
     bias
         Added to the logits; shape ``(a, 1)`` when `left` holds keys, ``(1, b)`` when `right` does.
     forbidden
         Bool, broadcasts to ``(a, b)``: pairs whose attention is exactly zero.
+    logarithm
+        Stop before the exponential.
     """
-    torch.mm(left, right.T, out=out).sub_(lse)
+    torch.mm(left, right.T, out=out)
+    if lse is not None:
+        out.sub_(lse)
     if bias is not None:
         out.add_(bias)
-    out.exp_()
+    if not logarithm:
+        out.exp_()
     if forbidden is not None:
         out.masked_fill_(forbidden, 0.0)
 
