@@ -145,7 +145,9 @@ def test_tokens_by_hand_filled_up_with_silent_genes(tmp_path):
     assert batch.gene.tolist() == [[-1, -1, -1, 1, 0, -1]]
     assert batch.values.tolist() == [[20, 0, 0, 0, 5, 0]]
     assert expressed.tokenize(cells, np.array([0]), seed=0).tokens.tolist() == [[4, 5, 6, 1]]
-    given = filled.with_genes([genes[2], genes[1]]).tokenize(cells, np.array([0]), seed=0)
+    fixed = filled.with_genes([genes[2], genes[1]])
+    given = fixed.tokenize(cells, np.array([0]), seed=0)
+    assert fixed.card.max_length == 5 and "2 given genes" in fixed.card.tokenisation
     assert given.tokens.tolist() == [[4, 5, 6, 1, 2]] and given.values.tolist() == [[20, 0, 0, 5, 0]]
     with pytest.raises(ParameterError, match=r"1 unknown \(X\)"):
         filled.with_genes(["X"])

@@ -191,8 +191,9 @@ def test_random_choices_belong_to_the_cell_the_seed_and_the_draw(tmp_path):
     n = int(alone.mask.sum())
     assert together.tokens[3, :n].tolist() == alone.tokens[0, :n].tolist()
     assert adapter.tokenize(cells, np.array([3]), seed=1).tokens.tolist() != alone.tokens.tolist()
-    assert adapter.with_draw(1).tokenize(cells, np.array([3]), seed=0).tokens.tolist() != alone.tokens.tolist()
-    assert adapter.draw == 0
+    other = models.load(f"uce:{tmp_path / 'm'}?draw=1")
+    assert other.tokenize(cells, np.array([3]), seed=0).tokens.tolist() != alone.tokens.tolist()
+    assert any("draw 1" in n for n in other.card.notes)
 
 
 def test_two_columns_of_one_gene_and_sentences_that_are_too_long(tmp_path):

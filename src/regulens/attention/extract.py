@@ -3,11 +3,13 @@
 Cells are divided into partitions and units of work (`layout`). A worker runs the cells of a unit and adds their blocks
 (`accumulate`); the calling process adds the units of a partition in their fixed order, in float64. A partition that is
 complete is written to the store and marked done; the running sums of an unfinished one are saved now and then. A run
-that was interrupted continues from there and ends in the same bytes.
+that was interrupted continues from there and ends in the same bytes. Where the sums of all layers would not fit into
+memory, all this happens once per group of layers (`memory`), and again the bytes are the same.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import pickle
@@ -20,11 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from regulens.attention.accumulate import PairAxes, add_counts, add_layer, clear_own, places
 from regulens.attention.layout import Layout, Unit, expected_lengths, lay_out
+from regulens.attention.memory import Budget, budget, explained
+from regulens.attention.recipes import NOT_POOLED, PROBABILITY, Recipe, projection, recipe_for
 from regulens.attention.result import Attention
-from regulens.errors import DigestMismatchError, StoreError
+from regulens.errors import DigestMismatchError, ParameterError, StoreError
 from regulens.io import store
 from regulens.io.atomic import write_bytes
 from regulens.models.base import AbstractAdapter, LayerAttention
@@ -35,14 +40,8 @@ from regulens.types.cells import Cells
 
 #: Raised whenever the numbers of a store would change with the same inputs.
 ALGORITHM = 1
-#: Tokens per forward pass, padding included. More costs memory and, on a processor, gains nothing.
-BATCH_TOKENS = 8192
 #: Seconds between two savings of the running sums of a partition.
 CHECKPOINT_SECONDS = 20.0
-
-#: How several tokens of one gene in one cell became one number; recorded with every store.
-POOLED = "sum over the tokens of the attended gene, mean over the tokens of the attending gene"
-NOT_POOLED = "none: every gene had one token at most"
 
 Progress = Callable[[int, int], None]
 
@@ -75,18 +74,36 @@ class Gathered:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Job:
-    """What a worker has to know, the same for all units."""
+    """What a worker has to know, the same for all units of a pass.
+
+    Parameters
+    ----------
+    layers
+        Layers ``(first, stop)`` that this pass adds up; all by default.
+    """
 
     adapter: AbstractAdapter
     cells: Cells
     axes: PairAxes
     seed: int
+    recipe: Recipe = PROBABILITY
+    layers: tuple[int, int] | None = None
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First layer of the pass, and the one after its last."""
+        return (0, self.adapter.card.n_layers) if self.layers is None else self.layers
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
         """Shape of a unit's sums."""
-        card = self.adapter.card
-        return (card.n_layers, card.n_heads, 2, len(self.axes.own), int(self.axes.target.max()) + 1)
+        first, stop = self.span
+        return (stop - first, self.adapter.card.n_heads, 2, len(self.axes.own), int(self.axes.target.max()) + 1)
+
+    @property
+    def whole(self) -> tuple[int, int, int, int, int]:
+        """Shape of the sums of all layers."""
+        return (self.adapter.card.n_layers, *self.shape[1:])
 
 
 def extract(
@@ -101,7 +118,10 @@ def extract(
     seed: int = 0,
     jobs: int = 1,
     out: Path | str | None = None,
-    batch_tokens: int = BATCH_TOKENS,
+    recipe: str = "probability",
+    memory: int | None = None,
+    batch_tokens: int | None = None,
+    device: str = "cpu",
     progress: Progress | None = None,
 ) -> Attention:
     """Run cells through a model and add up its exact attention between regulators and targets.
@@ -123,8 +143,17 @@ def extract(
     out
         Where the store goes; None keeps float32 sums in memory. A finished store of the same inputs is reused, an
         unfinished one is continued.
+    recipe
+        What is summed: ``probability``, ``logit``, ``log_probability`` or ``value_weighted``; see `recipes`.
+    memory
+        Bytes that one process may hold above weights and cells, by the estimate of `memory.budget`; None for no bound.
+        Decides how many layers are added up at a time, which changes no number, and, unless it is given, the number
+        of tokens per forward pass, which changes the last bits and is part of the store's key. Without `out` the
+        finished sums come on top.
     batch_tokens
-        See `layout.lay_out`; larger batches need more memory.
+        Tokens per forward pass, padding included; 8,192 or what `memory` allows by default.
+    device
+        ``"cpu"`` or ``"cuda"``, float32 on either. The model is moved back afterwards.
     progress
         Called with (cells done, cells in all) after every unit, and once at the start of a resumed run.
 
@@ -140,35 +169,53 @@ def extract(
         When the store at `out`, finished or not, belongs to other inputs.
     StoreError
         When it is damaged, or the disk is full.
+    ParameterError
+        When an argument is outside its range, the model lacks what the recipe needs, or memory runs out.
     """
     genes, regulators = tuple(genes), tuple(regulators)
     axes = PairAxes.build(cells.genes, genes, regulators)
-    workers(jobs)
+    _check_device(device, jobs)
+    chosen_recipe = recipe_for(recipe, adapter)
     known = adapter.gene_tokens(cells.genes) >= 0
+    lengths = expected_lengths(cells, known, adapter.card.max_length, every_gene=adapter.every_gene)
+    fits = budget(
+        adapter.card,
+        n_regulators=len(regulators),
+        n_targets=len(genes),
+        longest=int(lengths.max(initial=0)),
+        memory=memory,
+        batch_tokens=batch_tokens,
+    )
     layout = lay_out(
         cells,
-        expected_lengths(cells, known, adapter.card.max_length, every_gene=adapter.every_gene),
+        lengths,
         partition_by=partition_by,
         n_blocks=n_blocks,
         max_cells=max_cells,
-        batch_tokens=batch_tokens,
+        batch_tokens=fits.batch_tokens,
         seed=seed,
     )
-    key = _key(adapter.card, cells, genes, regulators, layout, seed)
-    job = Job(adapter=adapter, cells=cells, axes=axes, seed=seed)
+    key = _key(adapter.card, cells, genes, regulators, layout, seed, recipe, device)
+    job = Job(adapter=adapter, cells=cells, axes=axes, seed=seed, recipe=chosen_recipe)
     source = {"adapter": adapter, "cells": cells, "seed": seed}
+    fill = {"fits": fits, "jobs": jobs, "progress": progress}
     if out is None:
-        with tempfile.TemporaryDirectory(prefix="regulens-") as folder:
-            memory = _Memory(job, layout)
-            _fill(memory, job, layout, folder=Path(folder), jobs=jobs, progress=progress)
-        facts = _facts(layout, memory.tokens, memory.counts)
+        with (
+            tempfile.TemporaryDirectory(prefix="regulens-") as folder,
+            _on_device(adapter, device),
+            explained(fits, jobs=workers(jobs)),
+        ):
+            held = _Memory(job, layout)
+            _fill(held, job, layout, folder=Path(folder), **fill)
+        facts = _facts(layout, held.tokens, held.counts, chosen_recipe, device)
         summary = AttentionSummary(
-            sums=memory.sums,
-            counts=memory.counts,
+            sums=held.sums,
+            counts=held.counts,
             partitions=layout.partitions,
             genes=genes,
             regulators=regulators,
             card=adapter.card,
+            kind=recipe,
             digest=key,
             facts=facts,
         )
@@ -182,9 +229,10 @@ def extract(
             "partitions": json.loads(layout.partitions.to_json(orient="split", index=False)),
             "card": _portable(adapter.card),
             "seed": seed,
-            "kind": "probability",
+            "kind": recipe,
         }
-        _fill_store(out, job, layout, key=key, content=content, jobs=jobs, progress=progress)
+        with _on_device(adapter, device), explained(fits, jobs=workers(jobs)):
+            _fill_store(out, job, layout, key=key, content=content, device=device, **fill)
     else:
         # A kill between the move into place and the clean-up leaves the scaffold behind.
         shutil.rmtree(out.with_name(f"{out.name}.partial"), ignore_errors=True)
@@ -193,12 +241,48 @@ def extract(
     return Attention.open(out, key=key, card=adapter.card, **source)
 
 
+def _check_device(device: str, jobs: int) -> None:
+    """Refuse a device that is not there, or that several processes would share."""
+    several = workers(jobs) > 1
+    if device not in ("cpu", "cuda"):
+        message = f"Expected device 'cpu' or 'cuda', got {device!r}."
+        raise ParameterError(message)
+    if device == "cuda" and not torch.cuda.is_available():
+        message = "Expected a CUDA device that torch can use, got none. Use device 'cpu', or install torch for CUDA."
+        raise ParameterError(message)
+    if device == "cuda" and several:
+        message = f"Expected jobs=1 on device 'cuda', got {jobs}: one process fills the device. Set jobs to 1."
+        raise ParameterError(message)
+
+
+@contextlib.contextmanager
+def _on_device(adapter: AbstractAdapter, device: str) -> Iterator[None]:
+    """Have the model on a device for a while."""
+    if device == "cpu":
+        yield
+        return
+    adapter.module.to(device)
+    try:
+        yield
+    finally:
+        adapter.module.to("cpu")
+
+
 def _fill_store(
-    out: Path, job: Job, layout: Layout, *, key: str, content: dict[str, Any], jobs: int, progress: Progress | None
+    out: Path,
+    job: Job,
+    layout: Layout,
+    *,
+    key: str,
+    content: dict[str, Any],
+    device: str,
+    fits: Budget,
+    jobs: int,
+    progress: Progress | None,
 ) -> None:
     """Fill a store beside `out`, from wherever an earlier attempt stopped, and move it into place."""
     partial = out.with_name(f"{out.name}.partial")
-    shape = (len(layout.partitions), *job.shape)
+    shape = (len(layout.partitions), *job.whole)
     key_file = partial / "key"
     if key_file.exists():
         found = key_file.read_text(encoding="utf-8")
@@ -210,7 +294,8 @@ def _fill_store(
             raise DigestMismatchError(message)
     else:
         # Sums of one partition pass through the disk in float64, once per worker, before the store takes them.
-        store.require_space(out.parent, 4 * int(np.prod(shape)) + 8 * int(np.prod(job.shape)) * (2 * workers(jobs) + 1))
+        passing = 8 * int(np.prod(job.whole)) * (2 * workers(jobs) + 1)
+        store.require_space(out.parent, 4 * int(np.prod(shape)) + passing)
         if partial.exists():
             shutil.rmtree(partial)
         with store.disk(partial):
@@ -220,8 +305,8 @@ def _fill_store(
     with store.disk(partial):
         with tempfile.TemporaryDirectory(prefix="units-", dir=partial) as folder:
             filled = _Disk(partial)
-            _fill(filled, job, layout, folder=Path(folder), jobs=jobs, progress=progress)
-        facts = _facts(layout, filled.all_tokens(len(layout.partitions)), filled.counts())
+            _fill(filled, job, layout, folder=Path(folder), fits=fits, jobs=jobs, progress=progress)
+        facts = _facts(layout, filled.all_tokens(len(layout.partitions)), filled.counts(), job.recipe, device)
         store.add_content(partial / "store", {**content, "facts": facts})
         store.complete(partial / "store", out)
         shutil.rmtree(partial)
@@ -232,21 +317,21 @@ class _Memory:
 
     def __init__(self, job: Job, layout: Layout) -> None:
         n = len(layout.partitions)
-        self.sums = np.zeros((n, *job.shape), dtype=np.float32)
+        self.sums = np.zeros((n, *job.whole), dtype=np.float32)
         self.counts = np.zeros((n, *job.shape[-2:]), dtype=np.int32)
         self.tokens = [np.zeros((2, 0), dtype=np.int64)] * n
 
-    def done(self, partition: int) -> bool:
+    def done(self, partition: int, layers: tuple[int, int]) -> bool:
         return False
 
-    def put(self, partition: int, found: Gathered) -> None:
-        self.sums[partition], self.counts[partition] = found.sums, found.counts
+    def put(self, partition: int, layers: tuple[int, int], found: Gathered) -> None:
+        self.sums[partition, slice(*layers)], self.counts[partition] = found.sums, found.counts
         self.tokens[partition] = found.tokens
 
-    def checkpoint(self, partition: int, n_units: int, found: Gathered) -> None:
+    def checkpoint(self, partition: int, layers: tuple[int, int], n_units: int, found: Gathered) -> None:
         pass
 
-    def resume(self, partition: int) -> tuple[int, Gathered | None]:
+    def resume(self, partition: int, layers: tuple[int, int]) -> tuple[int, Gathered | None]:
         return 0, None
 
 
@@ -257,19 +342,24 @@ class _Disk:
         self._partial = partial
         self._running = partial / "running.npz"
 
-    def done(self, partition: int) -> bool:
-        return self._marker(partition).exists()
+    def done(self, partition: int, layers: tuple[int, int]) -> bool:
+        finished: set[int] = set()
+        for marker in self._markers(partition):
+            first, _, stop = marker.name.split(".")[1].partition("-")
+            finished.update(range(int(first), int(stop)))
+        return finished.issuperset(range(*layers))
 
-    def put(self, partition: int, found: Gathered) -> None:
-        store.write_partition(self._partial / "store", partition, found.sums, found.counts)
-        write_bytes(self._marker(partition), json.dumps(found.tokens.tolist()).encode())
+    def put(self, partition: int, layers: tuple[int, int], found: Gathered) -> None:
+        store.write_partition(self._partial / "store", partition, found.sums, found.counts, first=layers[0])
+        marker = self._partial / "done" / f"{partition:06d}.{layers[0]}-{layers[1]}.json"
+        write_bytes(marker, json.dumps(found.tokens.tolist()).encode())
         self._running.unlink(missing_ok=True)
 
-    def checkpoint(self, partition: int, n_units: int, found: Gathered) -> None:
+    def checkpoint(self, partition: int, layers: tuple[int, int], n_units: int, found: Gathered) -> None:
         arrays = {"sums": found.sums, "counts": found.counts, "tokens": found.tokens}
-        store.write_arrays(self._running, at=np.array([partition, n_units]), **arrays)
+        store.write_arrays(self._running, at=np.array([partition, *layers, n_units]), **arrays)
 
-    def resume(self, partition: int) -> tuple[int, Gathered | None]:
+    def resume(self, partition: int, layers: tuple[int, int]) -> tuple[int, Gathered | None]:
         if not self._running.exists():
             return 0, None
         try:
@@ -277,30 +367,53 @@ class _Disk:
         except (ValueError, OSError, EOFError) as problem:
             message = f"Expected saved sums at {self._running}, got something unreadable ({problem}). Remove the file."
             raise StoreError(message) from problem
-        if found["at"][0] != partition:
+        if found["at"][:3].tolist() != [partition, *layers]:
             return 0, None
-        return int(found["at"][1]), Gathered(found["sums"], found["counts"], found["tokens"])
+        return int(found["at"][3]), Gathered(found["sums"], found["counts"], found["tokens"])
 
     def all_tokens(self, n_partitions: int) -> list[np.ndarray]:
-        return [np.array(json.loads(self._marker(p).read_text()), dtype=np.int64) for p in range(n_partitions)]
+        return [np.array(json.loads(self._markers(p)[0].read_text()), dtype=np.int64) for p in range(n_partitions)]
 
     def counts(self) -> Any:
         return store.open_arrays(self._partial / "store")[1]
 
-    def _marker(self, partition: int) -> Path:
-        return self._partial / "done" / f"{partition:06d}.json"
+    def _markers(self, partition: int) -> list[Path]:
+        return sorted((self._partial / "done").glob(f"{partition:06d}.*.json"))
 
 
 def _fill(
-    target: _Memory | _Disk, job: Job, layout: Layout, *, folder: Path, jobs: int, progress: Progress | None
+    target: _Memory | _Disk,
+    job: Job,
+    layout: Layout,
+    *,
+    folder: Path,
+    fits: Budget,
+    jobs: int,
+    progress: Progress | None,
+) -> None:
+    """Run all cells once per group of layers."""
+    n = len(fits.layers)
+    for index, layers in enumerate(fits.layers):
+
+        def report(done: int, total: int, index: int = index) -> None:
+            if progress is not None:
+                progress((index * total + done) // n, total)
+
+        part = dataclasses.replace(job, layers=layers)
+        _fill_layers(target, part, layout, folder=folder, jobs=jobs, progress=report)
+
+
+def _fill_layers(
+    target: _Memory | _Disk, job: Job, layout: Layout, *, folder: Path, jobs: int, progress: Progress
 ) -> None:
     """Run the units that are still to do and put every partition away as soon as its last unit is added."""
+    layers = job.span
     last = {u.partition: u.index for u in layout.units}
-    saved = {p: target.resume(p) for p in last if not target.done(p)}
+    saved = {p: target.resume(p, layers) for p in last if not target.done(p, layers)}
     todo = [u for u in layout.units if u.partition in saved and u.index >= saved[u.partition][0]]
     total = layout.n_cells
     done = total - sum(u.n_cells for u in todo)
-    if progress is not None and done:
+    if done:
         progress(done, total)
     running: dict[int, Gathered] = {p: g for p, (_, g) in saved.items() if g is not None}
     del saved
@@ -310,17 +423,16 @@ def _fill(
         now = found if before is None else before.add(found)
         if unit.index == last[unit.partition]:
             clear_own(now.sums, now.counts, job.axes)
-            target.put(unit.partition, now)
+            target.put(unit.partition, layers, now)
             moment = time.monotonic()
         else:
             running[unit.partition] = now
             if time.monotonic() - moment > CHECKPOINT_SECONDS:
-                target.checkpoint(unit.partition, unit.index + 1, now)
+                target.checkpoint(unit.partition, layers, unit.index + 1, now)
                 moment = time.monotonic()
         del found, now, before
         done += unit.n_cells
-        if progress is not None:
-            progress(done, total)
+        progress(done, total)
 
 
 def _results(job: Job, units: list[Unit], *, folder: Path, jobs: int) -> Iterator[Gathered]:
@@ -328,7 +440,7 @@ def _results(job: Job, units: list[Unit], *, folder: Path, jobs: int) -> Iterato
     if min(workers(jobs), len(units)) <= 1:
         yield from run_ordered(lambda unit: run_unit(job, unit), units, jobs=1)
         return
-    described = folder / "job.pickle"
+    described = folder / f"job-{job.span[0]}.pickle"
     write_bytes(described, pickle.dumps(job, protocol=pickle.HIGHEST_PROTOCOL))
     for written in run_ordered(_run_in_worker, [(str(described), unit) for unit in units], jobs=jobs):
         found = store.read_arrays(Path(written))
@@ -336,19 +448,29 @@ def _results(job: Job, units: list[Unit], *, folder: Path, jobs: int) -> Iterato
         yield Gathered(found["sums"], found["counts"], found["tokens"])
 
 
+class _Enough(Exception):  # noqa: N818 (a signal, not an error)
+    """Raised by the tap after the last layer that a pass needs."""
+
+
 def run_unit(job: Job, unit: Unit) -> Gathered:
     """Run the cells of a unit and add up their attention, batch by batch, in order."""
     sums = np.zeros(job.shape, dtype=np.float64)
     counts = np.zeros(job.shape[-2:], dtype=np.int32)
     tokens = []
+    first, stop = job.span
     for rows in unit.batches:
         batch = job.adapter.tokenize(job.cells, np.array(rows, dtype=np.int64), seed=job.seed)
         found = places(batch, job.axes)
 
         def tap(layer: LayerAttention, found: list = found) -> None:
-            add_layer(sums, layer, found)
+            if layer.layer >= first:
+                by_head = projection(job.adapter, layer.layer) if job.recipe.weighted else None
+                add_layer(sums, layer, found, recipe=job.recipe, by_head=by_head, first=first)
+            if layer.layer + 1 == stop < job.adapter.card.n_layers:
+                raise _Enough
 
-        job.adapter.forward(batch, tap=tap)
+        with contextlib.suppress(_Enough):
+            job.adapter.forward(batch, tap=tap)
         add_counts(counts, found)
         tokens.append([batch.mask.sum(axis=1), [place.repeats for place in found]])
     return Gathered(sums, counts, np.concatenate(tokens, axis=1).astype(np.int64))
@@ -370,14 +492,23 @@ def _run_in_worker(task: tuple[str, Unit]) -> str:
 
 
 def _key(
-    card: ModelCard, cells: Cells, genes: tuple[str, ...], regulators: tuple[str, ...], layout: Layout, seed: int
+    card: ModelCard,
+    cells: Cells,
+    genes: tuple[str, ...],
+    regulators: tuple[str, ...],
+    layout: Layout,
+    seed: int,
+    recipe: str,
+    device: str,
 ) -> str:
     """Digest of everything that decides the numbers of a store."""
     model = (card.sha256, card.family, card.n_layers, card.n_heads, card.max_length, card.tokenisation)
     order = [(u.partition, u.index, u.batches) for u in layout.units]
     partitions = digest_frame(layout.partitions)
     axes = (digest_strings(genes), digest_strings(regulators))
-    return digest_of(ALGORITHM, model, cells.digest, axes, partitions, order, seed)
+    # What is not at its default is added, so that stores made without it keep their key.
+    extras = [x for x, default in ((recipe, "probability"), (device, "cpu")) if x != default]
+    return digest_of(ALGORITHM, model, cells.digest, axes, partitions, order, seed, *extras)
 
 
 def _portable(card: ModelCard) -> dict[str, Any]:
@@ -386,7 +517,7 @@ def _portable(card: ModelCard) -> dict[str, Any]:
     return {**dataclasses.asdict(card), "spec": f"{family}:{Path(place).name}" if family else Path(place).name}
 
 
-def _facts(layout: Layout, tokens: list[np.ndarray], counts: Any) -> dict[str, Any]:
+def _facts(layout: Layout, tokens: list[np.ndarray], counts: Any, recipe: Recipe, device: str) -> dict[str, Any]:
     met = np.zeros(counts.shape[1:], dtype=bool)
     for partition in range(counts.shape[0]):
         met |= np.asarray(counts[partition]) > 0
@@ -398,6 +529,7 @@ def _facts(layout: Layout, tokens: list[np.ndarray], counts: Any) -> dict[str, A
         "cells_not_drawn": layout.not_drawn,
         "tokens_median": float(np.median(lengths)),
         "cells_with_repeats": int(repeats.sum()),
-        "pooling": POOLED if repeats.any() else NOT_POOLED,
+        "pooling": recipe.pooling if repeats.any() else NOT_POOLED,
+        "device": device,
         "n_pairs_met": int(met.sum()),
     }

@@ -150,6 +150,9 @@ class AbstractAdapter(ABC):
     #: Whether every gene of the model's own list is a token of every cell, also with a count of zero.
     every_gene: bool = False
 
+    #: Whether a cell has about as many tokens as the card allows, whatever it expresses; batches are sized by it.
+    fixed_length: bool = False
+
     #: Whether every token of a cell is the only token of its gene or one of the card's special tokens. False where
     #: genes repeat or are spelled in pieces, or where other tokens vary in number; token counts are not checked then.
     one_token_per_gene: bool = True

@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -241,7 +242,10 @@ class ScPrintAdapter(AbstractAdapter):
     ) -> None:  # fmt: skip
         self.network, self.genes, self.card = network, genes, card
         self.max_genes, self.fill = max_genes, fill
-        self.one_token_per_gene = not fill  # how many filling genes the cells do not have varies
+        self.fixed_length, self.one_token_per_gene = (
+            fill,
+            not fill,
+        )  # how many filling genes the cells do not have varies
         self.given: np.ndarray | None = None
         self._row = {g: i for i, g in enumerate(genes)}
         self._species = np.array([species_of(g) for g in genes])
@@ -273,7 +277,12 @@ class ScPrintAdapter(AbstractAdapter):
             )
             raise ParameterError(message)
         other = copy.copy(self)
-        other.one_token_per_gene = False
+        other.fixed_length, other.one_token_per_gene = True, False
+        other.card = replace(
+            self.card,
+            max_length=len(ensembl) + self.network.prefix,
+            tokenisation=f"{self.network.prefix} depth and cell tokens, {len(ensembl):,} given genes in every cell",
+        )
         other.given = np.sort(np.array([self._row[g] for g in ensembl], dtype=np.int64))
         return other
 
@@ -350,6 +359,10 @@ class ScPrintAdapter(AbstractAdapter):
             states.append(x)
         states[-1] = self.network.transformer.norm(x)
         return states
+
+    def output_projection(self, layer: int) -> torch.Tensor:
+        """Weight of ``out_proj``, shape ``(width, width)``."""
+        return self.network.transformer.blocks[layer].mixer.out_proj.weight.detach()
 
     def gene_embeddings(self) -> tuple[tuple[str, ...], np.ndarray]:
         """Genes in the model's order and their rows of the gene table, without position and expression."""

@@ -16,7 +16,6 @@ company (upstream pads to the longest sentence of a batch).
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -235,6 +234,7 @@ class UceAdapter(AbstractAdapter):
     """
 
     one_token_per_gene = False
+    fixed_length = True
 
     def __init__(
         self, network: Uce, genes: UceGenes, card: ModelCard, *, sample_size: int, chromosome_offset: int,
@@ -250,12 +250,6 @@ class UceAdapter(AbstractAdapter):
     def module(self) -> Uce:
         """The network."""
         return self.network
-
-    def with_draw(self, draw: int) -> UceAdapter:
-        """The same model with other random sentences."""
-        other = copy.copy(self)
-        other.draw = draw
-        return other
 
     def _known(self, genes: GeneVocabulary) -> np.ndarray:
         """Index into the model's genes by upper-case symbol, −1 where unknown; a second match is left out."""
@@ -342,6 +336,10 @@ class UceAdapter(AbstractAdapter):
             x = layer.norm2(x + (read if edits.mlp_output is None else edits.mlp_output(index, read)))
             states.append(x)
         return states
+
+    def output_projection(self, layer: int) -> torch.Tensor:
+        """Weight of ``out_proj``, shape ``(width, width)``."""
+        return self.network.transformer_encoder.layers[layer].self_attn.out_proj.weight.detach()
 
     def gene_embeddings(self) -> tuple[tuple[str, ...], np.ndarray]:
         """Genes of the species and what enters the first layer for them, without the place in the sentence."""
