@@ -16,6 +16,7 @@ import numpy as np
 
 from regulens.errors import ModelError, examples
 from regulens.io.gene_ids import GeneMap
+from regulens.models.manifest import published
 from regulens.models.spec import Option
 from regulens.provenance import sha256_file
 from regulens.types.cells import Cells
@@ -24,8 +25,6 @@ from regulens.types.genes import GeneVocabulary
 #: How the list is called; the number in its name is its length.
 PATTERN = "OS_scRNA_gene_index.*.tsv"
 PUBLISHED = "OS_scRNA_gene_index.19264.tsv"
-#: sha256 of the published list of 19,264 genes.
-PUBLISHED_SHA256 = "bb337ea195d94e7b033543abc02a42e7060d6562eba97deb077f7dcecec62661"
 WHERE = (
     "It is part of the published code of scFoundation (model/ of biomap-research/scFoundation) and of "
     "ModelGenerator; put it beside the weights, or name the file: ?genes=FILE."
@@ -103,7 +102,7 @@ def read_gene_list(folder: Path, *, file: str, n_genes: int) -> GeneList:
     if len(names) != n_genes:
         message = f"Expected {n_genes:,} genes in {path.name}, as the embedding has rows, got {len(names):,}."
         raise ModelError(f"{message} The list and the weights do not belong together.")
-    return GeneList(names=tuple(names), renamed=_renamed(names), published=sha256_file(path) == PUBLISHED_SHA256)
+    return GeneList(names=tuple(names), renamed=_renamed(names), published=bool(published(sha256_file(path))))
 
 
 def _renamed(names: list[str]) -> dict[str, int]:
