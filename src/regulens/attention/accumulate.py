@@ -6,8 +6,9 @@ through the row log-sum-exp, both with the regulator first::
     direction 0, regulator attends:  A[r, t]    = exp(q_r · k_t · scale − lse_r)
     direction 1, target attends:     A[t, r]ᵀ   = exp(k_r · q_t · scale − lse_t)
 
-and added, in float64, at the rows and columns that these genes have on the axes of the store. Special tokens and
-padding have no gene and therefore no place there; a gene paired with itself is set to zero at the end.
+(or what another recipe makes of the same pair, see `recipes`) and added, in float64, at the rows and columns that these
+genes have on the axes of the store. Special tokens and padding have no gene and therefore no place there; a gene paired
+with itself is set to zero at the end.
 
 Where a gene has several tokens in a cell (word pieces, a sentence sampled with repeats), its attention is pooled: what
 a query pays to a gene is the sum over the gene's tokens, since attention is a share; what a gene pays is the mean over
@@ -19,10 +20,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import torch
 
+from regulens.attention.recipes import PROBABILITY, Recipe, refuse_ruled_out, value_norms
+from regulens.compiled import kernel
 from regulens.errors import AlignmentError, CaptureError, examples
 from regulens.models.base import LayerAttention, TokenBatch
 from regulens.models.kernel import ahead_of, softmax_block_into
@@ -130,7 +132,15 @@ def places(batch: TokenBatch, axes: PairAxes) -> list[CellPlaces]:
     return found
 
 
-def add_layer(sums: np.ndarray, layer: LayerAttention, found: list[CellPlaces]) -> None:
+def add_layer(
+    sums: np.ndarray,
+    layer: LayerAttention,
+    found: list[CellPlaces],
+    *,
+    recipe: Recipe = PROBABILITY,
+    by_head: torch.Tensor | None = None,
+    first: int = 0,
+) -> None:
     """Add one layer of a batch to the sums.
 
     For every direction and head all cells of the batch are added before the next head is taken up, so that the block
@@ -142,9 +152,24 @@ def add_layer(sums: np.ndarray, layer: LayerAttention, found: list[CellPlaces]) 
         Float64, C order, shape ``(layer, head, direction, regulator, target)``; changed in place.
     found
         One per cell of the batch, from `places`.
+    recipe
+        What is summed.
+    by_head
+        Output projection, from `recipes.projection`; only for recipes that weight by it.
+    first
+        Layer of the model that the first layer of `sums` belongs to.
+
+    Raises
+    ------
+    CaptureError
+        When a pair is ruled out by a mask and the recipe has no value for such a pair.
     """
-    own = sums[layer.layer]
-    cells = [_ReadCell(layer, c, place) for c, place in enumerate(found) if len(place.row) and len(place.column)]
+    own = sums[layer.layer - first]
+    cells = [
+        _ReadCell(layer, c, place, recipe, by_head)
+        for c, place in enumerate(found)
+        if len(place.row) and len(place.column)
+    ]
     if not cells:
         return
     wide = torch.promote_types(layer.q.dtype, torch.float32)
@@ -152,9 +177,9 @@ def add_layer(sums: np.ndarray, layer: LayerAttention, found: list[CellPlaces]) 
     for direction in (0, 1):
         parts = [c.parts(direction, wide) for c in cells]
         for head in range(own.shape[0]):
-            for cell, (left, right, lse, bias, forbidden) in zip(cells, parts):
-                block = memory[: left.shape[1] * cell.width].view(left.shape[1], cell.width)
-                softmax_block_into(block, left[head], right[head], lse[head], bias=bias, forbidden=forbidden)
+            for cell, part in zip(cells, parts):
+                block = memory[: part.left.shape[1] * cell.width].view(part.left.shape[1], cell.width)
+                part.block_into(block, head, recipe)
                 cell.add(own[head, direction], block.cpu().numpy(), direction)
 
 
@@ -179,8 +204,11 @@ class _ReadCell:
     targets are picked while adding.
     """
 
-    def __init__(self, layer: LayerAttention, cell: int, place: CellPlaces) -> None:
-        self.place = place
+    def __init__(
+        self, layer: LayerAttention, cell: int, place: CellPlaces, recipe: Recipe, by_head: torch.Tensor | None
+    ) -> None:
+        self.place, self._recipe = place, recipe
+        self._norms = value_norms(layer.v[cell], by_head) if recipe.weighted else None
         self._q, self._k, self._lse, self._scale = layer.q[cell], layer.k[cell], layer.lse[cell], layer.scale
         self._bias = None if layer.key_bias is None else layer.key_bias[cell]
         self._mask = None if layer.key_mask is None else layer.key_mask[cell]
@@ -191,22 +219,24 @@ class _ReadCell:
         self.source = np.arange(len(place.column)) if few else place.target_position
         self.width = len(place.column) if few else place.length
 
-    def parts(
-        self, direction: int, wide: torch.dtype
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """Scaled regulator side, target side and log-sum-exp, each with the head first; bias and forbidden pairs."""
+    def parts(self, direction: int, wide: torch.dtype) -> _Parts:
+        """What the blocks of one direction are made of."""
         attends = direction == 0
         left, right = (self._q, self._k) if attends else (self._k, self._q)
-        lse = self._lse[:, self._r, None] if attends else self._lse[:, None, self._t]
-        bias = None
+        lse = bias = factor = None
+        if self._recipe.normalised:
+            lse = (self._lse[:, self._r, None] if attends else self._lse[:, None, self._t]).to(wide)
         if self._bias is not None:
             bias = (self._bias[None, self._t] if attends else self._bias[self._r, None]).to(wide)
-        return (
-            left[:, self._r].to(wide) * self._scale,
-            right[:, self._t].to(wide),
-            lse.to(wide),
-            bias,
-            self._forbidden(attends=attends),
+        if self._norms is not None:
+            factor = self._norms[:, None, self._t] if attends else self._norms[:, self._r, None]
+        return _Parts(
+            left=left[:, self._r].to(wide) * self._scale,
+            right=right[:, self._t].to(wide),
+            lse=lse,
+            bias=bias,
+            forbidden=self._forbidden(attends=attends),
+            factor=factor,
         )
 
     def _forbidden(self, *, attends: bool) -> torch.Tensor | None:
@@ -222,17 +252,47 @@ class _ReadCell:
         return forbidden
 
     def add(self, sums: np.ndarray, block: np.ndarray, direction: int) -> None:
-        """Add a block at its place; several tokens of a gene are summed as keys and averaged as queries."""
+        """Add a block at its place, pooling several tokens of a gene as the recipe says."""
         place = self.place
         if not place.repeats:
             _add_block(sums, block, place.row, self.source, place.column)
-        elif direction == 0:
-            _add_shares(sums, block, place.row, self.source, place.column, place.row_share, np.ones(len(place.column)))
-        else:
-            _add_shares(sums, block, place.row, self.source, place.column, np.ones(len(place.row)), place.column_share)
+            return
+        row_share, column_share = place.row_share, place.column_share
+        if not self._recipe.logarithmic:  # the attended side is summed
+            row_share = row_share if direction == 0 else np.ones_like(row_share)
+            column_share = column_share if direction == 1 else np.ones_like(column_share)
+        _add_shares(sums, block, place.row, self.source, place.column, row_share, column_share)
 
 
-@numba.njit(cache=True, nogil=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Parts:
+    """Scaled regulator side, target side and what is done to their products; all but ``bias`` by head."""
+
+    left: torch.Tensor
+    right: torch.Tensor
+    lse: torch.Tensor | None
+    bias: torch.Tensor | None
+    forbidden: torch.Tensor | None
+    factor: torch.Tensor | None
+
+    def block_into(self, block: torch.Tensor, head: int, recipe: Recipe) -> None:
+        """Fill a block ``(regulator, target)`` of one head."""
+        if recipe.logarithmic and self.forbidden is not None and bool(self.forbidden.any()):
+            refuse_ruled_out(recipe)
+        softmax_block_into(
+            block,
+            self.left[head],
+            self.right[head],
+            None if self.lse is None else self.lse[head],
+            bias=self.bias,
+            forbidden=self.forbidden,
+            logarithm=recipe.logarithmic,
+        )
+        if self.factor is not None:
+            block.mul_(self.factor[head])
+
+
+@kernel
 def _add_block(sums, block, row, source, column):
     for i in range(row.size):
         into = sums[row[i]]
@@ -240,7 +300,7 @@ def _add_block(sums, block, row, source, column):
             into[column[j]] += block[i, source[j]]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _add_shares(sums, block, row, source, column, row_share, column_share):
     for i in range(row.size):
         into = sums[row[i]]
@@ -248,7 +308,7 @@ def _add_shares(sums, block, row, source, column, row_share, column_share):
             into[column[j]] += block[i, source[j]] * row_share[i] * column_share[j]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _add_one(counts, row, column):
     for i in range(row.size):
         for j in range(column.size):

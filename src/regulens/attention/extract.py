@@ -448,7 +448,7 @@ def _results(job: Job, units: list[Unit], *, folder: Path, jobs: int) -> Iterato
         yield Gathered(found["sums"], found["counts"], found["tokens"])
 
 
-class _Enough(Exception):  # noqa: N818 (a signal, not an error)
+class _Enough(Exception):
     """Raised by the tap after the last layer that a pass needs."""
 
 

@@ -122,7 +122,7 @@ class Attention:
         Returns
         -------
         Columns ``source`` (regulator), ``target``, ``weight`` (mean attention over the cells in which both are
-        tokens, in [0, 1]) and ``n_cells``; pairs that did not meet are missing, not zero.
+        tokens; in [0, 1] for recipe ``probability``) and ``n_cells``; pairs that did not meet are missing, not zero.
         """
         s = self.summary
         if head != "mean" and not 0 <= int(head) < s.n_heads:
@@ -172,4 +172,5 @@ class Attention:
             regulators=self.regulators,
             n_cells=n_cells,
             seed=self._seed,
+            recipe=self.summary.kind,
         )

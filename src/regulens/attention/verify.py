@@ -17,6 +17,7 @@ import torch
 
 from regulens.attention.accumulate import PairAxes, add_layer, clear_own, places
 from regulens.attention.layout import expected_lengths
+from regulens.attention.recipes import Recipe, explicit, projection, recipe_for
 from regulens.errors import ParameterError
 from regulens.models.base import AbstractAdapter, LayerAttention
 from regulens.models.kernel import query_rows, softmax_rows
@@ -40,15 +41,21 @@ def verify_blocks(
     regulators: tuple[str, ...],
     n_cells: int = 4,
     seed: int = 0,
+    recipe: str = "probability",
 ) -> pd.DataFrame:
     """Largest difference per layer and direction, over cells spread evenly from the fewest to the most genes.
 
+    Parameters
+    ----------
+    recipe
+        What was summed; see `recipes`.
+
     Returns
     -------
-    One row per layer and direction: ``layer``, ``direction``, ``max_abs_difference`` (attention, both in [0, 1]),
-    ``max_attention`` (largest value compared, for scale), ``row_sum_deviation`` (largest ``|Σ_k A[q, k] − 1|`` of the
-    regulators' rows, streamed), ``padding`` (largest attention paid to a padded key; 0 when masking is exact),
-    ``n_values`` and ``n_cells``.
+    One row per layer and direction: ``layer``, ``direction``, ``max_abs_difference`` (of what the recipe sums; in
+    [0, 1] for ``probability``), ``max_attention`` (largest value compared, for scale), ``row_sum_deviation`` (largest
+    ``|Σ_k A[q, k] − 1|`` of the regulators' rows, streamed), ``padding`` (largest attention paid to a padded key; 0
+    when masking is exact), ``n_values`` and ``n_cells``.
 
     Raises
     ------
@@ -58,6 +65,7 @@ def verify_blocks(
     if n_cells < 1:
         message = f"Expected n_cells >= 1, got {n_cells}."
         raise ParameterError(message)
+    chosen_recipe = recipe_for(recipe, adapter)
     axes = PairAxes.build(cells.genes, genes, regulators)
     lengths = expected_lengths(cells, adapter.gene_tokens(cells.genes) >= 0, adapter.card.max_length)
     ranked = np.argsort(lengths, kind="stable")
@@ -74,7 +82,7 @@ def verify_blocks(
     for row in chosen:
         # On one thread, as extraction runs, so that the same inputs print the same differences.
         with single_thread():
-            _compare(adapter, cells, int(row), int(ranked[-1]), axes, seed, worst, n_values)
+            _compare(adapter, cells, int(row), int(ranked[-1]), axes, seed, chosen_recipe, worst, n_values)
     if not n_values.any():
         message = "Expected cells with a regulator and a target among their tokens, got none. Check the regulators."
         raise ParameterError(message)
@@ -101,6 +109,7 @@ def _compare(
     company: int,
     axes: PairAxes,
     seed: int,
+    recipe: Recipe,
     worst: np.ndarray,
     n_values: np.ndarray,
 ) -> None:
@@ -114,7 +123,8 @@ def _compare(
     mask = torch.from_numpy(together.mask[0])
 
     def stream(layer: LayerAttention) -> None:
-        add_layer(streamed, layer, found)
+        by_head = projection(adapter, layer.layer) if recipe.weighted else None
+        add_layer(streamed, layer, found, recipe=recipe, by_head=by_head)
         full = query_rows(layer, torch.from_numpy(found[0].regulator_position).to(layer.q.device))[0].cpu()
         if full.numel():
             deviation = float((full.sum(-1) - 1.0).abs().max())
@@ -139,10 +149,12 @@ def _compare(
             if direction is Direction.REGULATOR_ATTENDS:
                 return _rows(layer, regulator, target)
             return np.swapaxes(_rows(layer, target, regulator), -1, -2)
-        maps = layer.probabilities[0].cpu().numpy()
+        by_head = projection(adapter, layer.layer) if recipe.weighted else None
+        maps = explicit(layer, recipe, by_head)[0].cpu().numpy()
         if copies is not None:
-            # Several tokens of a gene: mean over its queries, sum over its keys.
-            maps = (copies / copies.sum(axis=1, keepdims=True)) @ maps @ copies.T
+            # Several tokens of a gene: mean over its queries; sum over its keys, or their mean on the logit scale.
+            means = copies / copies.sum(axis=1, keepdims=True)
+            maps = means @ maps @ (means if recipe.logarithmic else copies).T
         return edges_from_map(maps, direction, regulator, target)
 
     def compare(layer: LayerAttention) -> None:

@@ -65,12 +65,18 @@ def create(path: Path, *, key: str, content: dict[str, Any], shape: tuple[int, .
             )
 
 
-def write_partition(path: Path, partition: int, sums: np.ndarray, counts: np.ndarray) -> None:
-    """Write one partition: ``(layer, head, direction, regulator, target)`` and ``(regulator, target)``."""
+def write_partition(path: Path, partition: int, sums: np.ndarray, counts: np.ndarray, *, first: int = 0) -> None:
+    """Write one partition: ``(layer, head, direction, regulator, target)`` and ``(regulator, target)``.
+
+    Parameters
+    ----------
+    first
+        Layer at which `sums` begin, where they are those of some layers only.
+    """
     with disk(path):
         group = zarr.open_group(path, mode="r+")
         with zarr.config.set({"array.write_empty_chunks": True}):
-            group["sums"][partition] = sums.astype(np.float32)
+            group["sums"][partition, first : first + len(sums)] = sums.astype(np.float32)
             group["counts"][partition] = counts
 
 

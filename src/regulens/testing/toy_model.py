@@ -146,6 +146,10 @@ class ToyAdapter(AbstractAdapter):
             states.append(x)
         return states
 
+    def output_projection(self, layer: int) -> torch.Tensor:
+        """Weight of the mix of the heads."""
+        return self._module.out[layer]
+
     def gene_embeddings(self) -> tuple[tuple[str, ...], np.ndarray]:
         """Input embeddings of the genes."""
         return self._names, self._module.embedding[_FIRST_GENE:].numpy().copy()

@@ -29,18 +29,18 @@ def test_streamed_blocks_equal_the_plain_softmax(attention):
 
 
 def _swapped(true):
-    def add(sums, layer, found):
+    def add(sums, layer, found, **options):
         wrong = np.zeros_like(sums)
-        true(wrong, layer, found)
+        true(wrong, layer, found, **options)
         sums += wrong[:, :, ::-1]
 
     return add
 
 
 def _other_layer(true):
-    def add(sums, layer, found):
+    def add(sums, layer, found, **options):
         wrong = np.zeros_like(sums)
-        true(wrong, layer, found)
+        true(wrong, layer, found, **options)
         order = sorted(range(12), key=str)
         sums += wrong[order]
 

@@ -1,0 +1,146 @@
+"""How many tokens and how many layers may be held at once, so that extraction stays within a bound?
+
+What one process holds above the model's weights and the cells is, to a good approximation,
+
+- sums: 8 bytes x layers x heads x 2 directions x regulators x targets, twice (the sums of the work in hand, and the
+  running sums of the partition that it is added to);
+- activations: 4 bytes x tokens x width x (states kept of every layer + about 16 for what one layer needs at a time);
+- one block of regulators x tokens.
+
+Where the sums of all layers do not fit, the cells are run several times, for a group of layers each time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from regulens.errors import ParameterError
+from regulens.types.attention import ModelCard
+
+#: Tokens per forward pass, padding included, unless memory asks for fewer. More gains nothing on a processor.
+BATCH_TOKENS = 8192
+#: Widths per token that one layer needs at a time: query, key, value and their copies by head, output, feed-forward.
+_WORKING_WIDTHS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What fits.
+
+    Parameters
+    ----------
+    batch_tokens
+        Tokens per forward pass, padding included.
+    layers
+        Groups of layers ``(first, stop)``, one pass over the cells each.
+    n_bytes
+        Estimate of what one process then holds above weights and cells.
+    """
+
+    batch_tokens: int
+    layers: tuple[tuple[int, int], ...]
+    n_bytes: int
+
+
+def budget(
+    card: ModelCard,
+    *,
+    n_regulators: int,
+    n_targets: int,
+    longest: int,
+    memory: int | None = None,
+    batch_tokens: int | None = None,
+) -> Budget:
+    """Choose tokens per pass and layers per pass for a bound.
+
+    The number of workers does not enter: the choice decides the last bits of the numbers, and workers must not.
+
+    Parameters
+    ----------
+    longest
+        Tokens of the longest cell, which has to fit whole.
+    memory
+        Bytes per process above weights and cells; None for no bound.
+    batch_tokens
+        Tokens per pass; None to choose.
+
+    Raises
+    ------
+    ParameterError
+        When the longest cell and the sums of one layer do not fit together, or `batch_tokens` is below 1.
+
+    Examples
+    --------
+    >>> from regulens.testing.toy_model import ToyAdapter
+    >>> card = ToyAdapter(("A", "B")).card
+    >>> budget(card, n_regulators=100, n_targets=2000, longest=500).layers
+    ((0, 12),)
+    >>> budget(card, n_regulators=100, n_targets=2000, longest=500, memory=40_000_000).layers
+    ((0, 2), (2, 4), (4, 6), (6, 8), (8, 10), (10, 12))
+    """
+    if batch_tokens is not None and batch_tokens < 1:
+        message = f"Expected batch_tokens >= 1, got {batch_tokens}."
+        raise ParameterError(message)
+    per_layer = 2 * 8 * card.n_heads * 2 * n_regulators * n_targets
+    per_token = 4 * card.width * (card.n_layers + 1 + _WORKING_WIDTHS)
+    block = 4 * n_regulators * longest
+    least_tokens = max(longest, batch_tokens or 0)
+    if memory is None:
+        chosen = BATCH_TOKENS if batch_tokens is None else batch_tokens
+        n_bytes = card.n_layers * per_layer + max(chosen, longest) * per_token + block
+        return Budget(batch_tokens=chosen, layers=((0, card.n_layers),), n_bytes=n_bytes)
+    room = memory - block - least_tokens * per_token
+    at_once = min(room // per_layer, card.n_layers)
+    if at_once < 1:
+        least = per_layer + block + least_tokens * per_token
+        message = (
+            f"Expected memory of at least {least / 1e9:.3f} GB per process for sums of one layer over {n_regulators} "
+            f"regulators x {n_targets} genes and {least_tokens} tokens, got {memory / 1e9:.3f} GB. Choose fewer "
+            "regulators or genes, lower batch_tokens, or allow more memory."
+        )
+        raise ParameterError(message)
+    passes = -(-card.n_layers // at_once)
+    # Groups of nearly equal size: the same number of passes, less memory.
+    at_once = -(-card.n_layers // passes)
+    groups = tuple((i, min(i + at_once, card.n_layers)) for i in range(0, card.n_layers, at_once))
+    rest = memory - block - at_once * per_layer
+    chosen = int(min(BATCH_TOKENS, rest // per_token)) if batch_tokens is None else batch_tokens
+    n_bytes = at_once * per_layer + block + max(chosen, longest) * per_token
+    return Budget(batch_tokens=max(chosen, 1), layers=groups, n_bytes=n_bytes)
+
+
+@contextlib.contextmanager
+def explained(found: Budget, *, jobs: int) -> Iterator[None]:
+    """Turn a failed allocation, here or in a worker, into one sentence that says what to lower.
+
+    Raises
+    ------
+    ParameterError
+        In place of `MemoryError`, torch's out-of-memory errors, and a worker that the system has killed.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as problem:
+        if not _is_shortage(problem):
+            raise
+        several = f" in each of {jobs} processes" if jobs > 1 else ""
+        first, stop = found.layers[0]
+        message = (
+            f"Expected about {found.n_bytes / 1e9:.2f} GB of memory{several} for {found.batch_tokens} tokens and sums "
+            f"of {stop - first} layers at a time, got less ({type(problem).__name__}). Lower memory, batch_tokens or "
+            "jobs, or choose fewer regulators or genes; with a store on disk, finished work is kept."
+        )
+        raise ParameterError(message) from problem
+
+
+def _is_shortage(problem: BaseException) -> bool:
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    if isinstance(problem, MemoryError | torch.OutOfMemoryError | TerminatedWorkerError):
+        return True
+    # The processor's allocator raises a plain RuntimeError.
+    return "memory" in str(problem) and "alloc" in str(problem).lower()
