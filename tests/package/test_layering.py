@@ -9,10 +9,10 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "regulens"
 
-FOUNDATION = {"errors", "registry", "rng", "provenance", "parallel", "progress", "types", "stats", "_version"}
+FOUNDATION = {"errors", "registry", "rng", "provenance", "parallel", "progress", "compiled", "types", "stats", "_version"}
 LAYERS = [
     FOUNDATION,
-    {"io", "models", "attention", "scorers", "metrics", "nulls"},
+    {"io", "models", "attention", "interventions", "scorers", "metrics", "nulls"},
     {"analyses"},
     {"verdicts", "plan", "run"},
     {"report"},
@@ -24,6 +24,7 @@ NEIGHBOURS = {
     "io": set(),
     "models": {"io"},
     "attention": {"io", "models", "scorers"},
+    "interventions": {"io", "models"},
     "scorers": set(),
     "metrics": set(),
     "nulls": set(),

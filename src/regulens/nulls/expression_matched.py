@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from regulens.compiled import kernel
 from regulens.errors import AlignmentError, ParameterError
 from regulens.nulls.base import NullSpec
-from regulens.stats._kernels import kernel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

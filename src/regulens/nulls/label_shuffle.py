@@ -11,10 +11,11 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.stats import rankdata
 
+from regulens.compiled import kernel
 from regulens.errors import ParameterError
 from regulens.nulls.base import NullSpec
 from regulens.stats import ranking
-from regulens.stats._kernels import kernel, over_scores
+from regulens.stats._kernels import over_scores
 from regulens.stats.jackknife import compact
 from regulens.types.estimates import NullDistribution
 

@@ -10,20 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numba
 import numpy as np
 
+from regulens.compiled import kernel
+
 T = TypeVar("T")
-
-
-def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile without the interpreter lock; keep the machine code on disk where a folder can be written."""
-    try:
-        return numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # no writable cache folder: compile anew in every process
-        return numba.njit(nogil=True)(function)
 
 
 def over_scores(function: Callable[[int], T], n_scores: int) -> Iterator[T]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
+from regulens.compiled import kernel
 from regulens.errors import AlignmentError, ParameterError
-from regulens.stats._kernels import kernel, over_scores
+from regulens.stats._kernels import over_scores
 
 _BLOCK = 256
 
