@@ -502,7 +502,7 @@ def load(folder: Path, *, name: str, spec: str, options: Mapping[str, Any] | Non
     card = ModelCard(
         name=name, family="scprint", spec=spec, n_layers=n_layers, n_heads=heads, width=width, vocabulary_size=rows,
         max_length=most + network.prefix, n_parameters=sum(p.numel() for p in network.parameters()),
-        sha256=sha256_file(path), namespace="Ensembl",
+        sha256=sha256_file(path), namespace="Ensembl gene id",
         tokenisation=f"{network.prefix} depth and cell tokens, at most {most:,} expressed genes, sampled beyond that"
         + (", filled up with unexpressed genes at random" if fill else ""),
         normalisation="share of the chosen genes' counts" if network.normalisation == "sum" else "log2(1 + count)",

@@ -202,10 +202,9 @@ def sample_sentence(
 
     Examples
     --------
-    >>> gene, special = sample_sentence(np.array([9, 9]), np.array([0, 0]), np.array([50, 10]), size=3,
-    ...                                 rng=np.random.default_rng(0))
-    >>> gene.tolist(), special.tolist()
-    ([-1, -1, 1, 1, 0, -1], [3, -2, -1, -1, -1, 2])
+    >>> drawn = sample_sentence(np.array([9]), np.array([4]), np.array([50]), size=2, rng=np.random.default_rng(0))
+    >>> drawn[0].tolist(), drawn[1].tolist()
+    ([-1, -1, 0, 0, -1], [3, -6, -1, -1, 2])
     """
     weight = np.log1p(counts.astype(np.float64))
     drawn = rng.choice(len(counts), size=size, replace=True, p=weight / weight.sum())
