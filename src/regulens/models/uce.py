@@ -343,7 +343,9 @@ class UceAdapter(AbstractAdapter):
     def gene_embeddings(self) -> tuple[tuple[str, ...], np.ndarray]:
         """Genes of the species and what enters the first layer for them, without the place in the sentence."""
         with torch.no_grad():
-            rows = self.network.embed_tokens(torch.as_tensor(self.genes.token))
+            rows = self.network.embed_tokens(
+                torch.as_tensor(self.genes.token, device=self.network.pe_embedding.weight.device)
+            )
         return self.genes.names, rows.cpu().numpy().astype(np.float32)
 
 
