@@ -135,6 +135,30 @@ def test_fused_forward_equals_plain_training_pass_and_no_edits(tmp_path):
         assert torch.equal(a, b)
 
 
+def test_the_users_own_checks_pass(tmp_path):
+    adapter = load(write_c2s(tmp_path / "m", vocab=SYMBOLS, n_layers=12))
+    table = models.verify(adapter, cells())
+    assert table["passed"].all(), table[~table["passed"]]
+
+
+def test_the_output_projection_writes_what_the_heads_read(tmp_path):
+    adapter = load(write_c2s(tmp_path / "m", vocab=SYMBOLS))
+    batch = adapter.tokenize(cells(), np.arange(2), seed=0)
+    weight, read = adapter.output_projection(0), []
+
+    def zero(layer, out):
+        if layer.layer == 0:
+            read.append(out)
+            out = out.clone()
+            out[:, 1] = 0
+        return out
+
+    clean = adapter.forward(batch)
+    cut = adapter.forward(batch, edits=dataclasses.replace(NO_EDITS, head_output=zero))
+    written = read[0][:, 1] @ weight[:, 8:].T
+    assert torch.allclose(clean[1] - cut[1], written, atol=1e-5)
+
+
 def test_edits_reach_each_place(tmp_path):
     adapter = load(write_c2s(tmp_path / "m", vocab=SYMBOLS, n_layers=3))
     batch = adapter.tokenize(cells(), np.arange(2), seed=0)

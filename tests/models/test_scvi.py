@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+from small_cells import make_cells  # noqa: E402
 
 from regulens import models  # noqa: E402
 from regulens.errors import AlignmentError, ModelError, ParameterError  # noqa: E402
 from regulens.models import scvi  # noqa: E402
 from regulens.models.safe_pickle import read_torch  # noqa: E402
-from regulens.models.score_model import AbstractScoreModel, as_directions  # noqa: E402
+from regulens.models.score_model import AbstractScoreModel, as_directions, verify_scores  # noqa: E402
 from regulens.rng import stream  # noqa: E402
 from regulens.testing.checkpoint_scvi import write_scvi  # noqa: E402
 from regulens.types.attention import Direction  # noqa: E402
@@ -166,11 +168,14 @@ def test_a_regulator_outside_the_genes(tmp_path):
 def test_both_directions_carry_the_primary_score_as_pooled(tmp_path):
     model = load(write_scvi(tmp_path / "m", vocab=GENES))
     scores = model.edge_scores(vocabulary(GENES), GENES[:4])
-    both = as_directions(scores, primary=model.primary)
+    both = as_directions(scores, primary=model.primary, floor=model.floor)
     assert set(both) == {str(d) for d in Direction}
     for name, found in both.items():
         assert found.names == ("pooled", *scvi.SCORES) and found.direction == name and set(found.layers) == {-1}
-        assert np.array_equal(found.select(["pooled"]).values[0], scores.values[0])
+        assert np.array_equal(found.values[0], np.where(scores.observed, scores.values[0] + 1, 0))
+        assert np.array_equal(found.values[1:], scores.values)
+    with pytest.raises(ParameterError, match="at least 0"):
+        as_directions(scores, primary=model.primary)
     with pytest.raises(ParameterError):
         as_directions(scores, primary="nothing")
     with pytest.raises(ParameterError):
@@ -193,6 +198,55 @@ def test_the_older_layout_and_a_prefix_give_the_same_model(tmp_path, kind):
         assert np.array_equal(new.latent_profiles(), old.latent_profiles())
     assert any("would not be noticed" in n for n in old.card.notes)
     assert models.FAMILIES["scvi"].detect(tmp_path / "old") and models.FAMILIES["scvi"].detect(tmp_path / "new")
+
+
+def test_the_users_own_checks_pass_and_can_fail(tmp_path, monkeypatch):
+    model = load(write_scvi(tmp_path / "m", vocab=GENES, kind="TOTALVI"))
+    found = make_cells(np.ones((2, 20)))
+    table = verify_scores(model, found)
+    assert table["passed"].all() and table.set_index("name")["value"]["genes_known"] == 15
+    right = scvi.ScVIModel.edge_scores
+
+    def twin(self, genes, regulators):
+        scores = right(self, genes, regulators)
+        return dataclasses.replace(scores, values=scores.values + np.arange(len(genes)) * scores.observed)
+
+    monkeypatch.setattr(scvi.ScVIModel, "edge_scores", twin)
+    table = verify_scores(model, found)
+    assert table.loc[~table["passed"], "name"].tolist() == ["scores_ignore_gene_order"]
+
+
+def test_analyses_run_on_a_model_without_layers(tmp_path):
+    """What needs layers or heads is undefined, with the reason; everything else has an answer."""
+    from regulens.analyses.base import ANALYSES, StatisticsSettings, TestRequest
+    from regulens.analyses.build import assemble
+    from regulens.testing.worlds import make_world
+
+    world = make_world("planted_pairs", seed=1, n_regulators=20, n_genes=80, n_cells=60, n_layers=1, n_edges=150)
+    universe, genes = world.universe, world.cells.genes
+    model = load(write_scvi(tmp_path / "m", vocab=genes.symbols[:75]))
+    column = genes.index(universe.genes)
+    scores = model.edge_scores(genes.take(column), universe.regulators)
+    request = TestRequest(
+        model="m", reference=world.reference.name, direction="target_attends",
+        settings=StatisticsSettings(bootstrap=20, permutations=20),
+    )  # fmt: skip
+    both = as_directions(scores, primary=model.primary, floor=model.floor)
+    inp = assemble(
+        attention={k: v.on(universe) for k, v in both.items()},
+        expression=world.cells.log_normalised(column),
+        universe=universe,
+        request=request,
+        card=model.card,
+    )
+    undefined = {}
+    for name in ("reference_recovery", "coexpression_dominance"):
+        outcome = ANALYSES[name].run(dataclasses.replace(inp, parameters=ANALYSES[name].parameters))
+        undefined |= {r.id.split("/")[-1]: r.undefined for r in outcome.records if r.undefined}
+    assert undefined == {
+        "layer_nested_above_chance": "there is no layer to choose from",
+        "some_head_above_chance": "no head has a standard error",
+    }
 
 
 REAL = {

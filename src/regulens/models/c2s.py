@@ -282,6 +282,8 @@ class C2SAdapter(AbstractAdapter):
         Texts around them; see `SENTENCE`.
     """
 
+    one_token_per_gene = False
+
     def __init__(
         self, network: C2S, tokenizer: Tokenizer, card: ModelCard, *, top_genes: int, before: str, after: str
     ) -> None:
@@ -379,6 +381,10 @@ class C2SAdapter(AbstractAdapter):
         encoded = self.tokenizer.encode_batch([f" {n.upper()}" for n in names], add_special_tokens=False)
         rows = self.network.gpt_neox.embed_in.weight.detach().cpu().numpy()
         return names, np.stack([rows[e.ids].mean(axis=0) for e in encoded]).astype(np.float32)
+
+    def output_projection(self, layer: int) -> torch.Tensor:
+        """Weight of a layer's output projection."""
+        return self.network.layers[layer].attention.dense.weight
 
 
 def _spelled(symbol: str) -> bool:

@@ -144,6 +144,8 @@ class ScVIModel(AbstractScoreModel):
         Genes in the order of the decoder's rows, as the model was trained on them (symbols or Ensembl ids).
     """
 
+    floor = -1.0  # of a cosine
+
     def __init__(self, decoder: Decoder, card: ModelCard, *, names: tuple[str, ...]) -> None:
         self.decoder, self.card, self.names = decoder, card, names
         self._profiles: np.ndarray | None = None
