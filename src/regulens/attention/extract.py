@@ -177,7 +177,8 @@ def extract(
     _check_device(device, jobs)
     chosen_recipe = recipe_for(recipe, adapter)
     known = adapter.gene_tokens(cells.genes) >= 0
-    lengths = expected_lengths(cells, known, adapter.card.max_length, every_gene=adapter.every_gene)
+    same_length = adapter.every_gene or adapter.fixed_length
+    lengths = expected_lengths(cells, known, adapter.card.max_length, every_gene=same_length)
     fits = budget(
         adapter.card,
         n_regulators=len(regulators),

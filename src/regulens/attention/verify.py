@@ -9,6 +9,7 @@ queries and one cell is compared, with the rows of its regulators and targets.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -145,11 +146,11 @@ def _compare(
     other = gene[regulator][:, None] != gene[target][None, :]
 
     def edges(layer: LayerAttention, direction: Direction) -> np.ndarray:
+        by_head = projection(adapter, layer.layer) if recipe.weighted else None
         if layer.probabilities is None:
             if direction is Direction.REGULATOR_ATTENDS:
-                return _rows(layer, regulator, target)
-            return np.swapaxes(_rows(layer, target, regulator), -1, -2)
-        by_head = projection(adapter, layer.layer) if recipe.weighted else None
+                return _rows(layer, recipe, by_head, regulator, target)
+            return np.swapaxes(_rows(layer, recipe, by_head, target, regulator), -1, -2)
         maps = explicit(layer, recipe, by_head)[0].cpu().numpy()
         if copies is not None:
             # Several tokens of a gene: mean over its queries; sum over its keys, or their mean on the logit scale.
@@ -171,11 +172,15 @@ def _compare(
     adapter.forward(alone, tap=compare, kernel="chunked" if too_large else "plain")
 
 
-def _rows(layer: LayerAttention, queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """``A[queries, keys]`` of the first cell, shape ``(head, query, key)``, some full rows at a time."""
-    out = np.empty((layer.q.shape[1], len(queries), len(keys)), dtype=np.float32)
+def _rows(
+    layer: LayerAttention, recipe: Recipe, by_head: torch.Tensor | None, queries: np.ndarray, keys: np.ndarray
+) -> np.ndarray:
+    """What `explicit` says of `queries` and `keys` of the first cell, shape ``(head, query, key)``, by full rows."""
+    out = np.empty((layer.q.shape[1], len(queries), len(keys)))
     for start in range(0, len(queries), _ROWS):
         part = slice(start, start + _ROWS)
-        rows = softmax_rows(layer, torch.from_numpy(queries[part]))[0]
+        chosen = torch.from_numpy(queries[part]).to(layer.q.device)
+        some = replace(layer, q=layer.q[:, :, chosen], probabilities=softmax_rows(layer, chosen))
+        rows = explicit(some, recipe, by_head)[0]
         out[:, part] = rows[..., torch.from_numpy(keys).to(rows.device)].cpu().numpy()
     return out
