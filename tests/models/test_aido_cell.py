@@ -383,7 +383,11 @@ def test_sequences_whose_map_would_not_fit_are_checked_by_rows(tmp_path, monkeyp
     table = models.verify(adapter, cells)
     assert table["passed"].all() and "plain" not in kernels
 
-    monkeypatch.setattr(blocks, "add_layer", lambda sums, layer, found: None)  # a broken twin adds nothing
+    for recipe in ("logit", "log_probability", "value_weighted"):
+        other = extract(adapter, cells, genes=tuple(LISTED[:20]), regulators=("G3", "G7"), recipe=recipe)
+        assert other.verify()["max_abs_difference"].max() <= 1e-4
+
+    monkeypatch.setattr(blocks, "add_layer", lambda sums, layer, found, **_: None)  # a broken twin adds nothing
     assert found.verify()["max_abs_difference"].min() > 1e-3
 
 

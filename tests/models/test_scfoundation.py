@@ -421,6 +421,8 @@ def test_extraction_equals_the_maps(tmp_path):
     assert np.abs(found.summary.sums[0, :, :, 0] - sums).max() <= 1e-5
     assert found.verify()["max_abs_difference"].max() <= 1e-5
     json.dumps(found.summary.facts)
+    weighted = extract(adapter, cells, genes=genes, regulators=regulators, recipe="value_weighted")
+    assert weighted.verify()["max_abs_difference"].max() <= 1e-4
 
 
 def test_demonstration_cells_end_to_end(tmp_path):

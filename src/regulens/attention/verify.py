@@ -25,13 +25,13 @@ from regulens.models.kernel import query_rows, softmax_rows
 from regulens.parallel import single_thread
 from regulens.types.attention import Direction, edges_from_map
 
+if TYPE_CHECKING:
+    from regulens.types.cells import Cells
+
 #: Numbers in all heads' maps of a layer, 1 GB, above which they are not formed.
 MAP_LIMIT = 250_000_000
 #: Rows of such a map that are formed at a time.
 _ROWS = 64
-
-if TYPE_CHECKING:
-    from regulens.types.cells import Cells
 
 
 def verify_blocks(

@@ -232,6 +232,10 @@ class AidoCellAdapter(AbstractAdapter):
         rows = self.network.position_embedding.weight.detach().cpu().numpy()
         return self.genes.names, rows[: len(self.genes)].astype(np.float32)
 
+    def output_projection(self, layer: int) -> torch.Tensor:
+        """Weight of a layer's output projection."""
+        return self.network.encoder.layer[layer].attention.output.dense.weight
+
 
 def _check_config(config: dict[str, Any]) -> None:
     wanted = {"hidden_act": "swiglu", "position_embedding_type": "absolute"}

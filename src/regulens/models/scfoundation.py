@@ -220,6 +220,10 @@ class ScFoundationAdapter(AbstractAdapter):
         rows = self.network.pos_emb.weight.detach().cpu().numpy()
         return self.genes.names, rows[: len(self.genes)].astype(np.float32)
 
+    def output_projection(self, layer: int) -> torch.Tensor:
+        """Weight of a layer's output projection."""
+        return self.network.encoder.transformer_encoder[layer].self_attn.out_proj.weight
+
 
 def _read_model(path: Path, key: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Merged configuration and named tensors of one of the models of the file."""
