@@ -2,17 +2,20 @@
 
 What "not expressed" means depends on how a family tells the model about expression:
 
-===========  ==========================================================================================
-family       rule of `ablate_gene`
-===========  ==========================================================================================
-scGPT        ``value``: the token stays and its binned value becomes 0, the bin of zero counts
-Geneformer   ``remove``: the token goes and every later gene moves up one rank, as in a cell without it
-others       either, when asked for by name: `how` has no default there
-===========  ==========================================================================================
+============  =========================================================================================
+family        rule of `ablate_gene`
+============  =========================================================================================
+scGPT         ``value``: the token stays and its binned value becomes 0, the bin of zero counts
+Geneformer    ``remove``: the token goes and every later gene moves up one rank, as in a cell without it
+scFoundation  ``remove``: genes that are not expressed have no token
+AIDO.Cell     ``value``: every gene has a token in every cell, with 0 where it is not expressed
+others        either, when asked for by name: `how` has no default there
+============  =========================================================================================
 
 `swap_gene_value` exchanges the identities of two tokens: each gene gets the other's value (scGPT) or rank
 (Geneformer). Where only one of the two is expressed the other takes its place, which is the same exchange with a zero.
-Cells with neither stay as they are. Nothing is binned, sampled or ranked anew.
+Cells with neither stay as they are. Nothing is binned, sampled, ranked or normalised anew, and tokens of sequencing
+depth stay.
 """
 
 from __future__ import annotations
@@ -27,8 +30,13 @@ from regulens.interventions.intervention import Intervention
 from regulens.models.base import AbstractAdapter, TokenBatch
 from regulens.types.genes import GeneVocabulary
 
-#: What ablating a gene means in a family, where there is a customary way.
-RULES: dict[str, Literal["value", "remove"]] = {"scgpt": "value", "geneformer": "remove"}
+#: What a cell without the gene looks like to a family, where that is not open to choice.
+RULES: dict[str, Literal["value", "remove"]] = {
+    "scgpt": "value",
+    "geneformer": "remove",
+    "scfoundation": "remove",
+    "aido_cell": "value",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,8 +94,8 @@ def ablate_gene(symbol: str, *, genes: GeneVocabulary, how: Literal["value", "re
         rule = how or RULES.get(adapter.card.family)
         if rule is None:
             message = (
-                f"Expected a rule for ablating a gene in the family {adapter.card.family}, got none: customary rules "
-                f"exist for {', '.join(RULES)}. Say how='value' or how='remove'."
+                f"Expected a rule for ablating a gene in the family {adapter.card.family}, got none: there are "
+                f"rules for {', '.join(RULES)}. Say how='value' or how='remove'."
             )
             raise ParameterError(message)
         there = batch.gene == column_of(symbol, genes, adapter)
