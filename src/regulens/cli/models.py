@@ -44,22 +44,32 @@ def list_(as_json: Annotated[bool, _AS_JSON] = False) -> None:
 
 @app.command("inspect")
 def inspect(
-    spec: Annotated[str, typer.Argument(help="family:FOLDER, FOLDER, or bundled:NAME.")],
+    spec: Annotated[str, typer.Argument(help="family:FOLDER, FOLDER, family:hf://org/name, or bundled:NAME.")],
     as_json: Annotated[bool, _AS_JSON] = False,
 ) -> None:
-    """Load a checkpoint strictly and show its identity and dimensions."""
+    """Load a checkpoint strictly; show its identity and dimensions, whether its files are known, and its licence."""
     from dataclasses import asdict
 
     from regulens.models import inspect as read_card
+    from regulens.models.manifest import LICENCES, describe_digest, published
 
     card = read_card(spec)
+    terms = None if card.demonstration else LICENCES.get(card.family)
+    licence = card.licence or (f"{terms.title} (of the published weights)" if terms else "not stated")
+    forbids = terms.forbids if terms else ""
     if as_json:
-        print_json(asdict(card))
+        print_json(asdict(card) | {"known_as": published(card.sha256), "licence": licence, "forbids": forbids})
         return
     shown = table(card.label(), "what", "value")
     for key, value in asdict(card).items():
         text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-        shown.add_row(key.replace("_", " "), text or "-")
+        shown.add_row(key.replace("_", " "), {"licence": licence}.get(key, text) or "-")
+        if key == "sha256":
+            shown.add_row("digest", "trained by regulens" if card.demonstration else describe_digest(card.sha256))
+        if key == "licence" and forbids:
+            shown.add_row("licence forbids", forbids)
+    for name, title in _known_beside(spec):
+        shown.add_row(f"file {name}", title)
     out().print(shown)
 
 
@@ -87,6 +97,34 @@ def verify(
         raise typer.Exit(2)
 
 
+@app.command("check")
+def check(
+    target: Annotated[str, typer.Argument(help="MODULE:OBJECT, FILE.py:OBJECT, or family:FOLDER.")],
+    folder: Annotated[Path | None, typer.Option(help="Folder to load from, where OBJECT is a Family.")] = None,
+    cells: Annotated[str, typer.Option(help="An .h5ad file, or demo:NAME.")] = "demo:immune",
+    n_cells: Annotated[int, typer.Option(min=2, help="Cells to check on.")] = 3,
+    as_json: Annotated[bool, _AS_JSON] = False,
+) -> None:
+    """Run the conformance suite on an adapter of your own; exit code 2 when a check fails."""
+    from regulens.cli.own_model import build_adapter
+    from regulens.models import check_adapter
+
+    checks = check_adapter(build_adapter(target, folder), _cells(cells), n_cells=n_cells)
+    failed = [str(n) for n in checks.loc[~checks["passed"].astype(bool), "name"]]
+    if as_json:
+        print_json({"target": target, "passed": not failed, "checks": _records(checks)})
+    else:
+        columns = [str(c) for c in checks.columns]
+        shown = table(f"{target} on {n_cells} cells", *columns)
+        for row in _records(checks):
+            shown.add_row(*(_words(row[c]) for c in columns))
+        out().print(shown)
+        out().print(f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}" if failed
+                    else f"All {len(checks)} checks passed.")  # fmt: skip
+    if failed:
+        raise typer.Exit(2)
+
+
 @app.command("train-mini")
 def train_mini(
     family: Annotated[str, typer.Argument(help="scgpt or geneformer.")],
@@ -104,6 +142,15 @@ def train_mini(
         print_json(facts)
         return
     print_path(folder)
+
+
+def _known_beside(spec: str) -> list[tuple[str, str]]:
+    """Files on record that lie in the folder of a model."""
+    from regulens.models.manifest import identify
+    from regulens.models.spec import parse
+
+    found = parse(spec)
+    return [pair for pair in identify(found.folder) if pair[1]] if found.folder.is_dir() else []
 
 
 def failed_checks(spec: str, *, n_cells: int) -> tuple[list[str], int]:

@@ -5,11 +5,12 @@ Importing this module loads no torch; naming a model does.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from regulens.errors import MissingExtraError, ModelError, RegistryError, examples, nearest
 from regulens.models.spec import ModelSpec, parse, read_options
@@ -19,11 +20,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from regulens.models.base import AbstractAdapter
+    from regulens.models.conformance import check_adapter
     from regulens.models.loading import Family
     from regulens.types.attention import ModelCard
     from regulens.types.cells import Cells
 
-__all__ = ["FAMILIES", "bundled", "detect", "inspect", "load", "verify"]
+__all__ = ["FAMILIES", "AbstractAdapter", "bundled", "check_adapter", "detect", "inspect", "load", "verify"]
+
+#: For adapters of one's own; imported when first asked for.
+_LAZY = {
+    "AbstractAdapter": "regulens.models.base:AbstractAdapter",
+    "check_adapter": "regulens.models.conformance:check_adapter",
+}
 
 #: Checkpoint formats by name.
 FAMILIES: Registry[Family] = Registry(
@@ -31,8 +39,8 @@ FAMILIES: Registry[Family] = Registry(
     {
         "scgpt": "regulens.models.scgpt:FAMILY",
         "geneformer": "regulens.models.geneformer:FAMILY",
-        "scvi": "regulens.models.scvi:FAMILY",
         "c2s": "regulens.models.c2s:FAMILY",
+        "scvi": "regulens.models.scvi:FAMILY",
         "scfoundation": "regulens.models.scfoundation:FAMILY",
         "aido_cell": "regulens.models.aido_cell:FAMILY",
         "scprint": "regulens.models.scprint:FAMILY",
@@ -40,6 +48,14 @@ FAMILIES: Registry[Family] = Registry(
     },
     group="regulens.models",
 )
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        message = f"module 'regulens.models' has no attribute '{name}'"
+        raise AttributeError(message)
+    module, _, attribute = _LAZY[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def _need_torch() -> None:
