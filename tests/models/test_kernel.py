@@ -205,5 +205,5 @@ def test_refusals():
         K.attend(q, k, v, key_mask=mask & False)
     with pytest.raises(ParameterError, match="bool key_mask"):
         K.attend(q, k, v, key_mask=mask[:, :3] & False)
-    with pytest.raises(ParameterError, match="'fused' or 'plain'"):
+    with pytest.raises(ParameterError, match="'fused', 'plain' or 'chunked'"):
         K.attend(q, k, v, kernel="eager")

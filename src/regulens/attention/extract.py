@@ -33,6 +33,7 @@ from regulens.errors import DigestMismatchError, ParameterError, StoreError
 from regulens.io import store
 from regulens.io.atomic import write_bytes
 from regulens.models.base import AbstractAdapter, LayerAttention
+from regulens.models.spec import options_of
 from regulens.parallel import run_ordered, workers
 from regulens.provenance import digest_frame, digest_of, digest_strings
 from regulens.types.attention import AttentionSummary, ModelCard
@@ -508,7 +509,8 @@ def _key(
     partitions = digest_frame(layout.partitions)
     axes = (digest_strings(genes), digest_strings(regulators))
     # What is not at its default is added, so that stores made without it keep their key.
-    extras = [x for x, default in ((recipe, "probability"), (device, "cpu")) if x != default]
+    defaults = ((recipe, "probability"), (device, "cpu"), (options_of(card.spec), []))
+    extras = [x for x, default in defaults if x != default]
     return digest_of(ALGORITHM, model, cells.digest, axes, partitions, order, seed, *extras)
 
 

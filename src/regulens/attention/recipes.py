@@ -136,7 +136,7 @@ def value_norms(v: torch.Tensor, by_head: torch.Tensor) -> torch.Tensor:
 
 
 def explicit(layer: LayerAttention, recipe: Recipe, by_head: torch.Tensor | None) -> torch.Tensor:
-    """The whole map of every head in float64, straight from the definition: for `verify` and for tests.
+    """The whole map of every head, straight from the definition: for `verify` and for tests.
 
     Parameters
     ----------
@@ -148,11 +148,10 @@ def explicit(layer: LayerAttention, recipe: Recipe, by_head: torch.Tensor | None
     Shape ``(cell, head, query, key)``.
     """
     if not recipe.logarithmic:
-        found = layer.probabilities.double()
-        if recipe.weighted:
-            norms = torch.stack([value_norms(v.double(), by_head.double()) for v in layer.v])
-            found = found * norms[:, :, None, :]
-        return found
+        if not recipe.weighted:
+            return layer.probabilities
+        norms = torch.stack([value_norms(v.double(), by_head.double()) for v in layer.v])
+        return layer.probabilities * norms[:, :, None, :]
     found = layer.q.double() @ layer.k.double().transpose(-1, -2) * layer.scale
     if layer.key_bias is not None:
         found = found + layer.key_bias.double()[:, None, None, :]
