@@ -314,8 +314,12 @@ def _keys_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
 
 def _all_problems(error: ValidationError, model: type[BaseModel]) -> str:
     problems = []
-    for item in error.errors():
+    found = error.errors()
+    for item in found:
         location = item["loc"]
+        inner = any(o["loc"][: len(location)] == location and len(o["loc"]) > len(location) for o in found)
+        if item["type"] == "too_short" and inner:
+            continue  # the list only looks short because its bad items were left out; these are reported
         path = ""
         for part in location:
             path += f"[{part}]" if isinstance(part, int) else (f".{part}" if path else str(part))

@@ -21,7 +21,7 @@ def test_all_problems_come_in_one_message_with_their_paths():
     text = problem(
         statistics={"bootstap": 3, "alpha": "x"}, cells={"cell_stat": "a", "donor": True}, models=[{"nam": "x"}]
     )
-    assert "5 problems" in text or "6 problems" in text
+    assert text.startswith("The plan has 6 problems: ")
     assert "statistics.bootstap: unknown key. Did you mean 'bootstrap'?" in text
     assert "statistics.alpha" in text
     assert "cells.cell_stat: unknown key. Did you mean 'cell_state'?" in text
@@ -47,7 +47,7 @@ def test_a_study_file_reads_back(tmp_path):
     plan = Plan.from_options(seed=7, cells={"source": "cells.h5ad", "cell_state": "type"})
     path = tmp_path / "study.yaml"
     path.write_text(plan.to_yaml())
-    assert Plan.read(path) == plan
+    assert Plan.read(path).model_dump() == plan.model_dump()
     assert Plan.read(path).digest == plan.digest
     assert Plan.read(path).resolve("cells.h5ad") == str(tmp_path / "cells.h5ad")
     assert Plan.read(path).resolve("scgpt:model") == f"scgpt:{tmp_path / 'model'}"
