@@ -152,6 +152,20 @@ def parse(spec: str) -> ModelSpec:
     return ModelSpec(text=spec, family=family, place=rest, options=options)
 
 
+def options_of(spec: str) -> list[tuple[str, str]]:
+    """Options in a specification, sorted, files by name only; none for a text that is no specification.
+
+    For keys of stored results: two models that differ in an option never share one.
+
+    >>> options_of("uce:models/4layers?mode=corrected")
+    [('mode', 'corrected')]
+    """
+    try:
+        return sorted((k, Path(v).name) for k, v in parse(spec).options.items())
+    except ModelError:
+        return []
+
+
 def read_options(spec: ModelSpec, declared: Mapping[str, Option], *, title: str) -> dict[str, Value]:
     """Values of all declared options: as given, else the default.
 

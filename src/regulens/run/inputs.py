@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from regulens._version import __version__
+from regulens.models.hub import record
 from regulens.plan import Plan
 from regulens.provenance import digest_of, sha256_file, versions
 
@@ -15,7 +16,10 @@ def _fingerprint(source: str) -> str:
     path = Path(source)
     if not path.exists():
         _, _, rest = source.partition(":")
-        path = Path(rest)
+        if rest.startswith("hf://"):
+            return digest_of(record(rest.partition("?")[0]))
+        path = next((p for p in (Path(rest), Path(rest.partition("?")[0]), Path(source.partition("?")[0]))
+                     if str(p) != "." and p.exists()), Path(rest))  # fmt: skip
     if path.is_file():
         return sha256_file(path)
     if path.is_dir():

@@ -13,6 +13,7 @@ import numpy as np
 
 from regulens.analyses.base import ANALYSES, AnalysisSpec, StatisticsSettings, TestRequest
 from regulens.errors import InputError, NamespaceError, PlanError, examples, nearest
+from regulens.models.spec import parse
 from regulens.plan import AnalysisSection, CellsSection, Plan, ReferenceSection
 from regulens.progress import SILENT, Progress
 from regulens.rng import stream
@@ -105,8 +106,8 @@ def reference_name(section: ReferenceSection) -> str:
 
 
 def model_names(plan: Plan) -> list[str]:
-    """Names of the models: as given, else the last part of the specification."""
-    return [m.name or Path(m.spec.partition(":")[2] or m.spec).name for m in plan.models]
+    """Names of the models: as given, else the last part of the place, with the values of options."""
+    return [m.name or parse(m.spec).name for m in plan.models]
 
 
 def plan_analyses(plan: Plan) -> tuple[PlannedAnalysis, ...]:
