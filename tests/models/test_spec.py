@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch")
+from typer.testing import CliRunner  # noqa: E402
+
 from regulens import models  # noqa: E402
+from regulens.cli import models as command  # noqa: E402
 from regulens.errors import ModelError  # noqa: E402
 from regulens.models.base import AbstractAdapter  # noqa: E402
 from regulens.models.loading import Family  # noqa: E402
@@ -180,3 +184,21 @@ def test_the_base_class_is_public():
     assert models.AbstractAdapter is AbstractAdapter
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         models.nonsense  # noqa: B018
+
+
+def test_the_list_of_families_shows_their_options():
+    result = CliRunner().invoke(command.app, ["list", "--json"])
+    options = {row["name"]: row["options"] for row in json.loads(result.stdout)["families"]}
+    assert any(text.startswith("?mode=corrected") for text in options["uce"])
+    assert options["scgpt"] == []
+
+
+def test_inspect_says_what_is_known_and_what_the_licence_forbids(tmp_path):
+    folder = Path(WRITERS["aido_cell"](tmp_path / "m"))
+    result = CliRunner().invoke(command.app, ["inspect", f"aido_cell:{folder}", "--json"])
+    found = json.loads(result.stdout)
+    assert found["known_as"] == ""
+    assert "attention maps" in found["forbids"]
+    shown = CliRunner().invoke(command.app, ["inspect", f"aido_cell:{folder}"])
+    assert "unknown digest" in shown.stdout
+    assert "licence forbids" in shown.stdout

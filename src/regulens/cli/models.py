@@ -25,15 +25,15 @@ def list_(as_json: Annotated[bool, _AS_JSON] = False) -> None:
     from regulens.cli.listing import entries
     from regulens.models import bundled
 
-    families = entries("models")
+    families = [row | {"options": _options(row)} for row in entries("models")]
     small = [f"bundled:{name}" for name in bundled()]
     if as_json:
         print_json({"families": families, "bundled": small})
         return
     console = out()
-    shown = table("Families", "use as", "what it is", "from")
+    shown = table("Families", "use as", "what it is", "options", "from")
     for row in families:
-        shown.add_row(f"{row['name']}:FOLDER", row["summary"], row["origin"])
+        shown.add_row(f"{row['name']}:FOLDER", row["summary"], "; ".join(row["options"]) or "-", row["origin"])
     console.print(shown)
     console.print()
     shown = table("Bundled", "use as", "what it is")
@@ -142,6 +142,15 @@ def train_mini(
         print_json(facts)
         return
     print_path(folder)
+
+
+def _options(row: dict[str, str]) -> list[str]:
+    """Options that a family declares, with defaults; none for one that cannot be loaded."""
+    from regulens.models import FAMILIES
+
+    if row["summary"].startswith("broken:"):
+        return []
+    return [f"?{k}={o.default} ({o.description})" for k, o in FAMILIES[row["name"]].options.items()]
 
 
 def _known_beside(spec: str) -> list[tuple[str, str]]:
