@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +17,14 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from regulens.io.atomic import read_json, write_json
-from regulens.io.outcomes import read_outcome, table_stem, write_outcome
+from regulens.io.outcomes import read_outcome, write_outcome
 from regulens.io.run_folder import RunFolder, read_record, read_tables
 from regulens.io.tables import write_table
 from regulens.parallel import release_workers
 from regulens.plan import Plan
 from regulens.progress import SILENT, Progress
 from regulens.provenance import digest_of, versions
+from regulens.run.evidence import AbstractEvidence, gather
 from regulens.run.inputs import input_fingerprints
 from regulens.run.prepare import PlannedAnalysis, Prepared, plan_analyses, prepare, unmet_needs
 from regulens.run.record import build_record
@@ -33,10 +34,6 @@ from regulens.types.results import AnalysisOutcome, Verdict
 
 if TYPE_CHECKING:
     from regulens.analyses.base import AnalysisInput
-    from regulens.attention.result import Attention
-
-#: Cells whose attention is recomputed with the plain softmax after every extraction.
-VERIFY_CELLS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -95,75 +92,27 @@ class _Clock:
         self._last = now
 
 
-def _extract(prepared: Prepared, model: str, *, folder: RunFolder, jobs: int, progress: Progress) -> Attention:
-    from regulens.attention.extract import extract
-
-    stage = progress.stage(f"attention of {model}", prepared.cells.n_cells)
-    done = 0
-
-    def report(now: int, total: int) -> None:
-        nonlocal done
-        stage.advance(now - done)
-        done = now
-
-    try:
-        return extract(
-            prepared.adapters[model], prepared.cells, genes=prepared.genes, regulators=prepared.regulators,
-            partition_by=prepared.plan.extraction.partition_by, n_blocks=prepared.plan.extraction.blocks,
-            seed=prepared.plan.seed, jobs=jobs, out=folder.path / "attention" / f"{model}.zarr", progress=report,
-        )  # fmt: skip
-    finally:
-        stage.close()
-
-
-def _verification(attention: Attention, *, folder: RunFolder, model: str) -> dict[str, Any]:
-    path = folder.path / "state" / f"{table_stem('verification', model, 'plain', 'softmax')}.json"
-    key = attention.summary.digest
-    if path.is_file() and (found := read_json(path)).get("key") == key:
-        return dict(found["verification"])
-    table = attention.verify(n_cells=VERIFY_CELLS)
-    write_table(table, folder.path / "tables" / f"verification__{model.replace('/', '-')}")
-    found = {"n_cells": VERIFY_CELLS, "max_abs_difference": float(table["max_abs_difference"].max())}
-    write_json(path, {"key": key, "verification": found})
-    return found
-
-
-def _model_record(prepared: Prepared, model: str, attention: Attention, verification: dict[str, Any]) -> dict[str, Any]:
-    from dataclasses import asdict
-
+def _model_record(
+    prepared: Prepared, model: str, evidence: AbstractEvidence, verification: dict[str, Any]
+) -> dict[str, Any]:
     card = prepared.adapters[model].card
-    counts = attention.summary.pair_counts()
     return asdict(card) | {
         "spec": Path(card.spec).name,
         "label": card.label(),
         "vocabulary_genes": int(prepared.vocabulary[model].sum()),
-        "attention": {
-            "kind": attention.summary.kind,
-            "digest": attention.summary.digest,
-            "n_partitions": len(attention.summary.partitions),
-            "n_cells": int(attention.summary.partitions["n_cells"].sum()),
-            "n_pairs": int(counts.size - len(prepared.regulators)),
-            "n_pairs_observed": int((counts >= prepared.settings.min_cells).sum()),
-            **{k: v for k, v in attention.summary.facts.items() if isinstance(v, (int, float, str))},
-        },
+        "attention": evidence.facts(prepared),
         "verification": verification,
     }
 
 
 def _answer(
-    item: PlannedAnalysis, prepared: Prepared, attention: Attention, cache: dict[str, AnalysisInput]
+    item: PlannedAnalysis, prepared: Prepared, evidence: AbstractEvidence, cache: dict[str, AnalysisInput]
 ) -> AnalysisOutcome:
-    from regulens.analyses.build import build_input
-
     name = item.request.reference
     if name not in cache:
-        cache[name] = build_input(
-            summary=attention.summary, cells=prepared.cells, universe=prepared.universes[name],
-            request=item.request, card=prepared.adapters[item.request.model].card,
-        )  # fmt: skip
+        cache[name] = evidence.input(prepared, item.request)
     given = replace(cache[name], request=item.request, parameters=item.spec.parameters | item.section.parameters)
-    outcome = item.spec.run(given)
-    return replace(outcome, analysis=label_of(item))
+    return replace(item.spec.run(given), analysis=label_of(item))
 
 
 def _not_run(item: PlannedAnalysis, reason: str) -> AnalysisOutcome:
@@ -235,7 +184,7 @@ def audit(
     clock = _Clock()
     prepared = prepare(plan, progress=progress)
     clock.lap("reading inputs")
-    folder = RunFolder.claim(out, plan_digest=plan.digest, plan_yaml=plan.to_yaml(), overwrite=overwrite)
+    RunFolder.claim(out, plan_digest=plan.digest, plan_yaml=plan.to_yaml(), overwrite=overwrite)
     (out / "run.json").unlink(missing_ok=True)
     write_table(ledger_plan_table(ledger), out / "state" / "planned_tests")
     write_table(prepared.cells.alignment.table, out / "tables" / "gene_ids")
@@ -245,14 +194,14 @@ def audit(
     numba.set_num_threads(max(1, min(jobs, numba.config.NUMBA_NUM_THREADS)))
     # One BLAS thread: the order of summation, and so the last bit, must not depend on the machine's cores.
     with threadpool_limits(limits=1, user_api="blas"):
-        attentions: dict[str, Attention] = {}
+        evidence: dict[str, AbstractEvidence] = {}
         for model in prepared.adapters:
-            attentions[model] = _extract(prepared, model, folder=folder, jobs=jobs, progress=progress)
+            evidence[model] = gather(prepared, model, folder=out, jobs=jobs, progress=progress)
             clock.lap(f"attention of {model}")
         release_workers()
-        for model, attention in attentions.items():
-            verification = _verification(attention, folder=folder, model=model)
-            models.append(_model_record(prepared, model, attention, verification))
+        for model, found in evidence.items():
+            verification = found.verification(folder=out, model=model)
+            models.append(_model_record(prepared, model, found, verification))
             clock.lap(f"verification of {model}")
             mine = [item for item in prepared.analyses if item.request.model == model]
             stage = progress.stage(f"analyses of {model}", len(mine))
@@ -261,11 +210,11 @@ def audit(
                 if reason := unmet_needs(item.spec, prepared.cells):
                     outcomes.append((item, _not_run(item, reason)))
                     continue
-                key = _outcome_key(item, prepared, attention.summary.digest)
+                key = _outcome_key(item, prepared, found.digest)
                 names = (label_of(item), model, item.request.reference)
                 outcome = read_outcome(*names, folder=out, key=key)
                 if outcome is None:
-                    write_outcome(_answer(item, prepared, attention, cache), folder=out, key=key)
+                    write_outcome(_answer(item, prepared, found, cache), folder=out, key=key)
                     # Read back, so that a resumed run and an uninterrupted one see the same values.
                     outcome = read_outcome(*names, folder=out, key=key)
                     assert outcome is not None
@@ -305,8 +254,6 @@ def audit(
 
 def ledger_plan_table(ledger: TestLedger) -> pd.DataFrame:
     """The registered tests as a table, written before any cell is scored."""
-    from dataclasses import asdict
-
     return pd.DataFrame(
         [{k: str(v) if k in ("endpoint", "protocol") else v for k, v in asdict(t).items()} for t in ledger.planned]
     )

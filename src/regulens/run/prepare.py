@@ -65,6 +65,11 @@ class Prepared:
     dropped: dict[str, int] = field(default_factory=dict)
 
     @property
+    def without_attention(self) -> frozenset[str]:
+        """Names of models that score pairs from their weights alone."""
+        return frozenset(name for name, adapter in self.adapters.items() if adapter.card.n_layers == 0)
+
+    @property
     def genes(self) -> tuple[str, ...]:
         """Symbols of the target axis of extraction."""
         return tuple(self.cells.genes.symbols[i] for i in self.gene_index)
@@ -193,6 +198,12 @@ def check_primary(plan: Plan, adapters: dict[str, AbstractAdapter]) -> None:
     layer = int(plan.primary[1:3])
     head = int(plan.primary[5:7]) if plan.primary[4] == "H" else 0
     for name, adapter in adapters.items():
+        if adapter.card.n_layers == 0:
+            message = (
+                f"Expected a primary score that every model has, got '{plan.primary}': {name} has no attention layers. "
+                "Set `primary: pooled`."
+            )
+            raise PlanError(message)
         if layer >= adapter.card.n_layers or head >= adapter.card.n_heads:
             message = (
                 f"Expected a primary score that every model has, got '{plan.primary}': {name} has layers "
@@ -246,7 +257,9 @@ def prepare(plan: Plan, *, progress: Progress = SILENT) -> Prepared:
             vocabulary[name] = known
         # Every model is judged on the same cells, so a cell that one of them cannot read leaves all of them.
         readable = np.ones(cells.n_cells, dtype=bool)
-        for known in vocabulary.values():
+        for name, known in vocabulary.items():
+            if adapters[name].card.n_layers == 0:  # reads no cells
+                continue
             readable &= cells.counts[:, known].getnnz(axis=1) > 0
         unreadable = int((~readable).sum())
         if unreadable:

@@ -71,6 +71,8 @@ def estimate_cost(prepared: Prepared) -> dict[str, Any]:
     found = {}
     for model, adapter in prepared.adapters.items():
         card = adapter.card
+        if model in prepared.without_attention:
+            continue  # nothing is read in cells
         known = prepared.vocabulary[model]
         expressed = np.asarray((cells.counts[:, known] > 0).sum(axis=1)).ravel()
         tokens = np.minimum(expressed, card.max_length)
