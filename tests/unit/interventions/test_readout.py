@@ -9,6 +9,9 @@ torch = pytest.importorskip("torch")
 from regulens.errors import ParameterError  # noqa: E402
 from regulens.interventions import (  # noqa: E402
     EMBEDDING,
+    Place,
+    Readout,
+    Stage,
     ablate_gene,
     ablate_heads,
     ablate_mlp,
@@ -182,3 +185,15 @@ def test_readouts_the_model_cannot_answer_are_refused_before_running(adapter, ba
         intervene(adapter).read(batch, expression("G1", genes=cells.genes))
     with pytest.raises(ParameterError, match=r"a model with <cls>.*cell_embedding\('mean'\)"):
         intervene(adapter).read(batch, cell_embedding("cls"))
+
+
+def test_a_readout_of_the_very_thing_that_is_changed_is_refused(adapter, batch):
+    own = Readout(
+        name="what is read by heads of layer 5",
+        place=lambda _: Place(5, Stage.HEADS),
+        function=lambda run: run.states[0].numpy(),
+        check=lambda _: None,
+    )
+    with pytest.raises(ParameterError, match=r"behind the heads of layer 5, .* at the heads of layer 5"):
+        intervene(adapter, ablate_heads([(5, 0)])).read(batch, own)
+    assert intervene(adapter, ablate_heads([(4, 0)])).read(batch, own)[0].shape[0] == 4
