@@ -173,8 +173,12 @@ def inspect(spec: str) -> ModelCard:
 
 
 def verify(model: str | AbstractAdapter, cells: Cells, *, n_cells: int = 4, seed: int = 0) -> pd.DataFrame:
-    """Check a loaded model on a few cells; see `regulens.models.checks.verify`."""
+    """Check a loaded model on a few cells: `regulens.models.checks.verify`, or `verify_scores` without attention."""
     _need_torch()
     from regulens.models.checks import verify as run
+    from regulens.models.score_model import AbstractScoreModel, verify_scores
 
-    return run(load(model) if isinstance(model, str) else model, cells, n_cells=n_cells, seed=seed)
+    loaded = load(model) if isinstance(model, str) else model
+    if isinstance(loaded, AbstractScoreModel):
+        return verify_scores(loaded, cells)
+    return run(loaded, cells, n_cells=n_cells, seed=seed)
