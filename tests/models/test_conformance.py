@@ -88,7 +88,7 @@ class Twin(ScGPTAdapter):
             states[-1] = states[-1] + 1e-6
         if self.fault == "over heads":  # each token mixes its own heads only, so genes never reach each other
             x = self.network.embed(torch.as_tensor(batch.tokens), torch.as_tensor(batch.values))
-            x = edits.embedding(x) if edits.embedding else x
+            x = edits.embedding(x.detach()) if edits.embedding else x.detach()
             states = [x] * len(states)
         if self.fault == "neighbours":
             states[-1] = states[-1] + states[-1].mean(0, keepdim=True) * (len(batch.cell) > 1)

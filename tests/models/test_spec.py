@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 torch = pytest.importorskip("torch")
+from small_cells import poisson_cells  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from regulens import models  # noqa: E402
 from regulens.cli import models as command  # noqa: E402
+from regulens.cli.own_model import build_adapter  # noqa: E402
 from regulens.errors import ModelError  # noqa: E402
 from regulens.models.base import AbstractAdapter  # noqa: E402
 from regulens.models.loading import Family  # noqa: E402
@@ -157,6 +159,25 @@ def test_every_family_is_recognised_and_by_no_other(tmp_path, family):
     other = "scgpt" if family != "scgpt" else "geneformer"
     with pytest.raises(ModelError, match="looks like a"):
         models.load(f"{other}:{folder}")
+
+
+@pytest.mark.parametrize("family", sorted(set(WRITERS) - {"scvi"}))
+def test_every_family_passes_the_conformance_suite(tmp_path, family):
+    adapter = models.load(f"{family}:{WRITERS[family](tmp_path / 'm')}")
+    table = models.check_adapter(adapter, poisson_cells(3))
+    assert table["passed"].all(), table[~table["passed"].astype(bool)]
+
+
+def test_the_suite_shows_how_upstream_pads_in_uce(tmp_path):
+    adapter = models.load(f"uce:{WRITERS['uce'](tmp_path / 'm')}?mode=upstream")
+    table = models.check_adapter(adapter, poisson_cells(3))
+    failed = set(table.loc[~table["passed"].astype(bool), "name"])
+    assert failed == {"masked_keys_zero/L00", "masked_keys_zero/L01", "hidden_ignores_padding"}
+
+
+def test_a_model_without_attention_is_refused_in_one_sentence(tmp_path):
+    with pytest.raises(ModelError, match=r"make a regulens\.models\.AbstractAdapter"):
+        build_adapter(f"scvi:{WRITERS['scvi'](tmp_path / 'm')}")
 
 
 def test_there_is_a_writer_and_a_licence_for_every_family():

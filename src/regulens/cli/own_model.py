@@ -40,7 +40,7 @@ def build_adapter(target: str, folder: Path | None = None) -> AbstractAdapter:
     head, colon, name = target.rpartition(":")
     known = target.partition(":")[0]
     if not colon or known == "bundled" or (known in FAMILIES and not head.endswith(".py")):
-        return load(target)
+        return _adapter(load(target), target)
     found = _object(_module(head), name, where=target)
     try:
         if isinstance(found, Family):
@@ -55,9 +55,15 @@ def build_adapter(target: str, folder: Path | None = None) -> AbstractAdapter:
     except Exception as error:
         message = f"Expected {target} to make an adapter without arguments, got {type(error).__name__}: {error}."
         raise ModelError(f"{message} Give a class or a function that needs none, or a Family with --folder.") from error
+    return _adapter(found, target)
+
+
+def _adapter(found: Any, target: str) -> AbstractAdapter:
+    from regulens.models import AbstractAdapter
+
     if not isinstance(found, AbstractAdapter):
         message = f"Expected {target} to make a regulens.models.AbstractAdapter, got {type(found).__name__}."
-        raise ModelError(f"{message} Subclass AbstractAdapter.")
+        raise ModelError(f"{message} The suite is for models with attention: subclass AbstractAdapter.")
     return found
 
 

@@ -88,7 +88,7 @@ def _card(adapter: AbstractAdapter, cells: Cells, batch: TokenBatch) -> _Found:
     wrong = {
         "card_is_filled_in": sum(not t for t in texts) + sum(s < 1 for s in sizes),
         "card_width": sum(tuple(s.shape) != (*batch.mask.shape, card.width) for s in states),
-        "card_vocabulary": max(0, len(names) - card.vocabulary_size, len(own_ids) - card.vocabulary_size),
+        "card_vocabulary": max(0, len(own_ids) - card.vocabulary_size),
         "card_max_length": max(0, int(batch.mask.sum(1).max()) - card.max_length),
         "card_parameters": abs(parameters - card.n_parameters),
         "gene_tokens_are_ids": int(known.dtype != np.int64 or known.shape != (len(cells.genes),) or known.min() < -1),
