@@ -6,8 +6,8 @@
 Three passes over the same tokens of the same cells: `fused`, the forward pass alone; `streamed`, with both directions
 of attention between 150 regulators and all tokens read and added up; `eager`, explicit softmax with the maps of all
 layers returned. Passes alternate within a repeat, and ratios are taken within a repeat, because a shared machine
-drifts. ``setting`` says where they ran: one thread (as extraction runs in every worker), two threads of one process,
-or extraction's own way of using two cores, two single-threaded workers, beside the fused pass on two threads.
+drifts. ``setting`` says where they ran: one thread, as extraction runs in every worker, or extraction's way of using
+two cores, two single-threaded workers, beside the fused pass on two threads of one process.
 Peak memory is that of a whole `extract` call in a process of its own, above what it held before.
 """
 
@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import argparse
 import functools
+import gc
 import multiprocessing
 import os
 import platform
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -149,16 +149,37 @@ def row(shape: str, setting: str, passes: dict[str, Callable[[], Any]], repeats:
     return out
 
 
-def peak_memory(task: tuple[str, int]) -> float:
-    """Resident megabytes that `extract` over so many cells adds at its peak."""
+def peak_memory(task: tuple[str, int]) -> int:
+    """Resident megabytes that `extract` over so many cells adds at its peak (Linux: the high-water mark is reset)."""
     shape, n_cells = task
     cells = make_cells(n_cells, SHAPES[shape][0])
     adapter = make_model(shape, cells)
     names = cells.genes.symbols
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    before = _status("VmRSS")
     with tempfile.TemporaryDirectory() as folder:
         extract(adapter, cells, genes=names, regulators=names[:N_REGULATORS], partition_by=(), out=f"{folder}/a.zarr")
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return round((_status("VmHWM") - before) / 1024)
+
+
+def _status(field: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(f"{field}:")))
+
+
+def table(rows: list[dict], memory: list[dict]) -> pd.DataFrame:
+    """Ratios, then peaks of memory, in one table; whole numbers stay whole."""
+    both = pd.concat([pd.DataFrame(rows), pd.DataFrame(memory)], ignore_index=True)
+    whole = [c for c in ("repeats", "n_cells", "peak_extra_mb") if c in both]
+    return both.astype(dict.fromkeys(whole, "Int64"))
+
+
+def write(path: Path, rows: list[dict], memory: list[dict], command: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}, torch {torch.__version__}"
+    text = table(rows, memory).to_csv(sep="\t", index=False, lineterminator="\n")
+    path.write_text(f"# command: {command}\n# machine: {machine}\n{text}", encoding="utf-8")
 
 
 def main() -> None:
@@ -170,34 +191,28 @@ def main() -> None:
     repeats = 1 if args.quick else args.repeats
     rows, memory = [], []
     context = multiprocessing.get_context("spawn")
+    # What is measured is written at once: a run that is stopped keeps its rows.
+    keep = functools.partial(
+        write, args.out, rows, memory, f"python benchmarks/bench_extraction.py --repeats {repeats}"
+    )
     for shape, (_, n_cells) in SHAPES.items():
         bench = bench_of(shape)
         every = {"fused": bench.fused, "streamed": bench.streamed, "eager": bench.eager}
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            rows += row(shape, f"{threads} thread{'s' * (threads > 1)}", every, repeats, n_cells)
+        torch.set_num_threads(1)
+        rows += row(shape, "1 thread", every, repeats, n_cells)
+        keep()
+        torch.set_num_threads(2)
         two = {
             "fused": lambda bench=bench: (bench.fused(), bench.fused()),
             "streamed": lambda shape=shape: list(run_ordered(stream_in_worker, [shape, shape], jobs=2)),
         }
         rows += row(shape, "2 workers / 2 threads", two, repeats, 2 * n_cells)
+        keep()
         for n in (8, 32):
             with context.Pool(1) as pool:
-                memory.append(
-                    {"shape": shape, "n_cells": n, "peak_extra_mb": round(pool.apply(peak_memory, ((shape, n),)))}
-                )
-    frame, peaks = pd.DataFrame(rows), pd.DataFrame(memory)
-    print(frame.to_string(index=False), "", peaks.to_string(index=False), sep="\n")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    command = "python benchmarks/bench_extraction.py" + (" --quick" if args.quick else "")
-    header = (
-        f"# command: {command}\n# machine: {platform.machine()}, {os.cpu_count()} cores, {platform.system()}, torch "
-        f"{torch.__version__}\n"
-    )
-    both = pd.concat([frame, peaks], ignore_index=True)
-    for column in ("repeats", "n_cells", "peak_extra_mb"):
-        both[column] = both[column].astype("Int64")
-    args.out.write_text(header + both.to_csv(sep="\t", index=False, lineterminator="\n"), encoding="utf-8")
+                memory.append({"shape": shape, "n_cells": n, "peak_extra_mb": pool.apply(peak_memory, ((shape, n),))})
+            keep()
+    print(table(rows, memory).to_string(index=False))
 
 
 if __name__ == "__main__":
