@@ -81,6 +81,16 @@ class ExtractionSection(_Section):
     partition_by: tuple[Literal["cell_state", "donor", "batch", "perturbation"], ...] = Field(
         default=("cell_state", "donor"), description="roles whose combinations are kept apart in the store"
     )
+    # Logits are left out: the marginal product, a null that every audit needs, has no meaning for negative numbers.
+    recipe: Literal["probability", "value_weighted"] = Field(
+        default="probability", description="what is summed over cells, see docs/extraction.md"
+    )
+    memory: int | None = Field(
+        default=None,
+        ge=1_000_000,
+        description="bytes per process for sums and tokens; several passes where they exceed",
+    )
+    device: Literal["cpu", "cuda"] = Field(default="cpu", description="where the model runs")
 
 
 class AnalysisSection(_Section):

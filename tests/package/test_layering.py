@@ -9,7 +9,18 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "regulens"
 
-FOUNDATION = {"errors", "registry", "rng", "provenance", "parallel", "progress", "compiled", "types", "stats", "_version"}
+FOUNDATION = {
+    "errors",
+    "registry",
+    "rng",
+    "provenance",
+    "parallel",
+    "progress",
+    "compiled",
+    "types",
+    "stats",
+    "_version",
+}
 LAYERS = [
     FOUNDATION,
     {"io", "models", "attention", "interventions", "scorers", "metrics", "nulls"},

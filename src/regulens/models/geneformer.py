@@ -285,6 +285,10 @@ class GeneformerAdapter(AbstractAdapter):
             states.append(x)
         return states
 
+    def output_projection(self, layer: int) -> torch.Tensor:
+        """Weight of the layer's ``attention.output.dense``."""
+        return self.network.layers[layer].attention.output.dense.weight
+
     def gene_embeddings(self) -> tuple[tuple[str, ...], np.ndarray]:
         """Ensembl ids in id order and their rows of the token embedding."""
         named = sorted((i, k) for k, i in self.vocabulary.items() if not k.startswith("<"))

@@ -305,6 +305,10 @@ class ScGPTAdapter(AbstractAdapter):
             states.append(x)
         return states
 
+    def output_projection(self, layer: int) -> torch.Tensor:
+        """Weight of the layer's ``self_attn.out_proj``."""
+        return self.network.transformer_encoder.layers[layer].self_attn.out_proj.weight
+
     def gene_embeddings(self) -> tuple[tuple[str, ...], np.ndarray]:
         """Genes in id order and ``LN(E[g])``, which is what enters the first layer beside the value."""
         named = sorted((i, k) for k, i in self.vocabulary.items() if not k.startswith("<"))

@@ -21,8 +21,8 @@ def layer_head(view: RunView) -> Figure | None:
     """Draw the maps; None when no head was scored."""
     panels = []
     for model, reference, table in view.of("reference_recovery", "recovery"):
-        heads = table[table["layer"].notna()]
-        if heads.empty:
+        heads = table[_of_a_layer(table)]
+        if heads.empty:  # a model without attention
             continue
         panels.append((model, reference, table, sorted(heads["direction"].astype(str).unique())))
     if not panels:
@@ -49,13 +49,18 @@ def layer_head(view: RunView) -> Figure | None:
     return fig
 
 
+def _of_a_layer(table: pd.DataFrame) -> pd.Series:
+    """Rows of one layer; the score pooled over layers carries −1 or nothing there, and is no cell of the map."""
+    return table["layer"].notna() & (table["layer"].fillna(-1).astype(int) >= 0)
+
+
 def _pooled(part: pd.DataFrame) -> str:
     row = next(iter(records(part[part["score"] == "pooled"])), {})
     return "" if is_missing(row.get("auroc")) else f" · pooled {fixed(row['auroc'])}"
 
 
 def _panel(ax: Axes, part: pd.DataFrame, *, norm: TwoSlopeNorm, alpha: float) -> None:
-    rows = [r for r in records(part) if r["layer"] is not None]
+    rows = records(part[_of_a_layer(part)])
     n_layers = 1 + max(int(r["layer"]) for r in rows)
     heads = sorted({int(r["head"]) for r in rows if str(r["head"]).isdigit()})
     n_heads = 1 + max(heads, default=-1)

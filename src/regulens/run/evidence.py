@@ -166,7 +166,8 @@ def gather(prepared: Prepared, model: str, *, folder: Path, jobs: int, progress:
             adapter, prepared.cells, genes=prepared.genes, regulators=prepared.regulators,
             partition_by=prepared.plan.extraction.partition_by, n_blocks=prepared.plan.extraction.blocks,
             seed=prepared.plan.seed, jobs=jobs, out=folder / "attention" / f"{model.replace('/', '-')}.zarr",
-            progress=report,
+            recipe=prepared.plan.extraction.recipe, memory=prepared.plan.extraction.memory,
+            device=prepared.plan.extraction.device, progress=report,
         )  # fmt: skip
     finally:
         stage.close()
