@@ -315,7 +315,10 @@ def caption(view: RunView, figure: str) -> str:
     level = 100 * (1 - view.alpha)
     cells = view.run.get("cells", {})
     common = f"Endpoint: reference recovery. {where}. {count(cells.get('n_cells'))} cells."
-    bars = f"Bars: {level:g} % intervals over regulators."
+    units = sorted(
+        {str(u) for u in view.results.loc[view.results["metric"] == "auroc", "unit"] if not is_missing(u) and str(u)}
+    )
+    bars = f"Bars: {level:g} % intervals" + (f", clustered by {' or by '.join(units)}." if units else ".")
     words = {
         "cascade": (
             "From the easiest comparison to the strictest. Filled marks are attention, hollow marks scores it has to "
