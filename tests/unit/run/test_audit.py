@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -169,19 +168,24 @@ def test_a_preview_writes_nothing_and_tells_what_will_run(study, tmp_path, monke
     json.dumps(found, allow_nan=False)
 
 
-def test_a_full_disk_is_one_sentence(study, tmp_path):
-    if os.name != "posix" or not Path("/dev/full").exists():
-        pytest.skip("needs /dev/full")
-    from regulens.io.atomic import write_text
+def test_a_full_disk_is_one_sentence_and_a_resumed_run_is_whole(study, finished, tmp_path, monkeypatch):
+    """The disk fills up while tables are written: exit with a sentence, then finish where it stopped."""
+    import errno
 
-    target = tmp_path / "x.txt"
-    with pytest.MonkeyPatch.context() as patch:
-        import errno
+    written = []
+    replace = Path.replace
 
-        def full(*_args, **_kwargs):
+    def full(self, target):
+        written.append(target)
+        if len(written) == 12:
             raise OSError(errno.ENOSPC, "No space left on device")
+        return replace(self, target)
 
-        patch.setattr(os, "replace", full)
-        with pytest.raises(StoreError, match="space"):
-            write_text(target, "hello")
-    assert list(tmp_path.iterdir()) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        with pytest.raises(StoreError, match=r"full disk.*finished work is reused"):
+            audit(study[1], out=tmp_path / "out", jobs=1)
+    assert not list((tmp_path / "out").rglob(".*.part*"))
+    assert not (tmp_path / "out" / "run.json").exists()
+    resumed = audit(study[1], out=tmp_path / "out", jobs=1)
+    assert contents(resumed.path) == contents(finished.path)
