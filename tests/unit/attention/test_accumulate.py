@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from regulens.attention import accumulate
 from regulens.attention.accumulate import PairAxes, add_counts, add_layer, clear_own, places
-from regulens.attention.extract import Gathered, Job, run_unit
 from regulens.attention.layout import Unit, expected_lengths, lay_out
+from regulens.attention.unit import Gathered, Job, run_unit
 from regulens.errors import CaptureError
 from regulens.models.base import TokenBatch
 from regulens.models.kernel import attend, attend_layer

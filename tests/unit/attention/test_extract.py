@@ -110,18 +110,19 @@ def test_two_workers_and_the_disk_give_the_same_bytes(toy, cells, axes, whole, t
 SCRIPT = """
     import sys
     from pathlib import Path
-    import regulens.attention.extract as E
+    import regulens.attention.fill as F
+    from regulens.attention.extract import extract
     import regulens.attention.layout as L
     from regulens.testing.toy_model import ToyAdapter, toy_cells
-    E.CHECKPOINT_SECONDS = 0.0
+    F.CHECKPOINT_SECONDS = 0.0
     cells = toy_cells(n_cells=150, n_genes=30, states=("a",))
     toy = ToyAdapter(cells.genes.symbols)
     def progress(done, total):
         print(done, flush=True)
         if done >= int(sys.argv[2]):
                         time.sleep(60)
-    E.extract(toy, cells, genes=cells.genes.symbols, regulators=cells.genes.symbols[:5], batch_tokens=200,
-              out=Path(sys.argv[1]), progress=progress)
+    extract(toy, cells, genes=cells.genes.symbols, regulators=cells.genes.symbols[:5], batch_tokens=200,
+            out=Path(sys.argv[1]), progress=progress)
 """
 
 

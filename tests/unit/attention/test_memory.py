@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from regulens.attention import extract as E
+from regulens.attention import fill as F
 from regulens.attention.extract import extract
 from regulens.attention.memory import BATCH_TOKENS, budget
 from regulens.errors import ParameterError
@@ -34,9 +34,9 @@ def few(cells):
 
 def test_passes_over_layers_give_the_same_bytes(toy, few, axes, tmp_path, monkeypatch):
     passes, seen = [], []
-    true = E._fill_layers
+    true = F._fill_layers
     monkeypatch.setattr(
-        E, "_fill_layers", lambda target, job, *a, **k: passes.append(job.span) or true(target, job, *a, **k)
+        F, "_fill_layers", lambda target, job, *a, **k: passes.append(job.span) or true(target, job, *a, **k)
     )
     options = {**axes, "seed": 3, "batch_tokens": 90}
     extract(toy, few, **options, out=tmp_path / "whole.zarr")
@@ -155,7 +155,7 @@ def test_a_killed_worker_is_a_shortage_of_memory(toy, few, axes, monkeypatch):
     def killed(*args, **kwargs):
         raise TerminatedWorkerError
 
-    monkeypatch.setattr(E, "_fill_layers", killed)
+    monkeypatch.setattr(F, "_fill_layers", killed)
     with pytest.raises(ParameterError, match="in each of 2 processes"):
         extract(toy, few, **axes, jobs=2)
 
