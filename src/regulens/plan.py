@@ -77,7 +77,11 @@ class ExtractionSection(_Section):
     """How attention is read."""
 
     max_cells: int | None = Field(default=None, ge=10, description="use at most so many cells, drawn at random")
-    blocks: int = Field(default=1, ge=1, description="random blocks of cells per cell state and donor")
+    blocks: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        default="auto",
+        description="random blocks of cells per cell state and donor; auto: of about 25 cells where an analysis "
+        "resamples cells, else one",
+    )
     partition_by: tuple[Literal["cell_state", "donor", "batch", "perturbation"], ...] = Field(
         default=("cell_state", "donor"), description="roles whose combinations are kept apart in the store"
     )

@@ -6,19 +6,22 @@ from an `AnalysisInput`, which holds the values of the earlier stages and nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
+from regulens.analyses.partitions import PartitionView
 from regulens.registry import Registry
 from regulens.rng import stream
-from regulens.types.attention import ModelCard
+from regulens.types.attention import AttentionSummary, ModelCard
 from regulens.types.edges import EdgeScores, EdgeUniverse
 from regulens.types.endpoints import Endpoint, Protocol
 from regulens.types.ledger import PlannedTest
+from regulens.types.networks import ReferenceNetwork
 from regulens.types.results import AnalysisOutcome
 
 
@@ -96,6 +99,14 @@ class AnalysisInput:
         ``coexpression_abs`` and ``coexpression_signed`` (Spearman over the same cells).
     expression
         log1p(CP10k) of the same cells, CSC, shape ``(cell, gene)``, genes in the universe's order.
+    obs
+        Role columns (``cell_state``, ``donor``, ... as far as named) of the same cells, one row per cell.
+    partitions
+        Attention by partition; None for a model that scores pairs from its weights alone.
+    networks, universes
+        Every reference of the study by name, and its universe on the same genes; the analysis' own is among them.
+    recipes
+        Attention under other recipes than the study's own, by recipe, extracted for the analyses that need them.
     """
 
     request: TestRequest
@@ -106,6 +117,11 @@ class AnalysisInput:
     coexpression: EdgeScores
     features: GeneFeatures
     expression: sp.csc_matrix
+    obs: pd.DataFrame = field(default_factory=pd.DataFrame)
+    partitions: PartitionView | None = None
+    networks: Mapping[str, ReferenceNetwork] = field(default_factory=dict)
+    universes: Mapping[str, EdgeUniverse] = field(default_factory=dict)
+    recipes: Mapping[str, AttentionSummary] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -134,6 +150,9 @@ class AnalysisSpec:
         Names → planned tests. Pure; called before data is read.
     run
         `AnalysisInput` → `AnalysisOutcome`; must record every planned test.
+    needs
+        What the input must hold: ``attention``, ``expression``, ``reference``; a role of the cells (``donor``);
+        ``blocks``, random blocks of cells in the store; ``recipes``, attention under other recipes.
     parameters
         Default parameters with their values; a plan may override these names and no others.
     protocols

@@ -6,12 +6,15 @@ statistics come from the same cells that attention was read in.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
 from regulens.analyses.base import AnalysisInput, GeneFeatures, TestRequest
+from regulens.analyses.partitions import PartitionView
 from regulens.errors import AlignmentError, examples
 from regulens.rng import stream
 from regulens.scorers.attention import attention_scores
@@ -22,6 +25,7 @@ from regulens.scorers.random import random_scores
 from regulens.types.attention import AttentionSummary, Direction, ModelCard
 from regulens.types.cells import Cells
 from regulens.types.edges import EdgeScores, EdgeUniverse
+from regulens.types.networks import ReferenceNetwork
 
 
 def gene_features(expression: sp.csc_matrix, genes: tuple[str, ...]) -> GeneFeatures:
@@ -54,6 +58,11 @@ def assemble(
     universe: EdgeUniverse,
     request: TestRequest,
     card: ModelCard,
+    obs: pd.DataFrame | None = None,
+    partitions: PartitionView | None = None,
+    networks: Mapping[str, ReferenceNetwork] | None = None,
+    universes: Mapping[str, EdgeUniverse] | None = None,
+    recipes: Mapping[str, AttentionSummary] | None = None,
     parameters: dict[str, Any] | None = None,
 ) -> AnalysisInput:
     """Add baselines, co-expression and gene features to attention scores that are already on the universe's grid.
@@ -97,6 +106,11 @@ def assemble(
         coexpression=coexpression_scores(expression, genes=genes, regulators=regulators),
         features=features,
         expression=expression,
+        obs=pd.DataFrame(index=range(expression.shape[0])) if obs is None else obs,
+        partitions=partitions,
+        networks=dict(networks or {}),
+        universes={universe.reference: universe} if universes is None else dict(universes),
+        recipes=dict(recipes or {}),
         parameters=dict(parameters or {}),
     )
 
@@ -108,6 +122,9 @@ def build_input(
     universe: EdgeUniverse,
     request: TestRequest,
     card: ModelCard,
+    networks: Mapping[str, ReferenceNetwork] | None = None,
+    universes: Mapping[str, EdgeUniverse] | None = None,
+    recipes: Mapping[str, AttentionSummary] | None = None,
     parameters: dict[str, Any] | None = None,
 ) -> AnalysisInput:
     """Everything an analysis may look at, for one model and one reference.
@@ -120,6 +137,8 @@ def build_input(
         Exactly the cells that attention was read in (checked by number).
     universe
         Grid and labels.
+    networks, universes, recipes
+        As in `AnalysisInput`.
     parameters
         Overrides of an analysis's default parameters.
 
@@ -140,6 +159,12 @@ def build_input(
         lost = [g for g, i in zip(universe.genes, index) if i < 0]
         message = f"Expected every gene of the universe in the cells, missing {examples(lost)}. Use the same cells."
         raise AlignmentError(message)
+    view = None
+    if summary.cell_partition is not None:
+        view = PartitionView(
+            summary=summary, universe=universe, cell_partition=summary.cell_partition,
+            min_cells=request.settings.min_cells,
+        )  # fmt: skip
     attention = {
         str(d): attention_scores(summary, direction=d, min_cells=request.settings.min_cells).on(universe)
         for d in Direction
@@ -150,5 +175,10 @@ def build_input(
         universe=universe,
         request=request,
         card=card,
+        obs=cells.obs[list(cells.roles)],
+        partitions=view,
+        networks=networks,
+        universes=universes,
+        recipes=recipes,
         parameters=parameters,
     )

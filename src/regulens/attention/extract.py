@@ -16,7 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ def extract(
     genes: Sequence[str],
     regulators: Sequence[str],
     partition_by: Sequence[str] = ("cell_state", "donor"),
-    n_blocks: int = 1,
+    n_blocks: int | Literal["auto"] = 1,
     max_cells: int | None = None,
     seed: int = 0,
     jobs: int = 1,
@@ -174,7 +174,9 @@ def extract(
         shutil.rmtree(out.with_name(f"{out.name}.partial"), ignore_errors=True)
         if progress is not None:
             progress(layout.n_cells, layout.n_cells)
-    return Attention.open(out, key=key, card=adapter.card, **source)
+    opened = Attention.open(out, key=key, card=adapter.card, **source)
+    summary = dataclasses.replace(opened.summary, cell_partition=layout.cell_partition(cells.n_cells))
+    return Attention(summary, **source)
 
 
 def _check_device(device: str, jobs: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,9 @@ import pandas as pd
 from regulens.errors import ParameterError, SchemaError, examples
 from regulens.rng import stream
 from regulens.types.cells import ROLES, Cells
+
+#: Cells per random block, and blocks in all, that ``n_blocks="auto"`` aims at.
+BLOCK_CELLS, MOST_BLOCKS = 25, 200
 
 #: Cells per unit of work: what a worker does between two reports, and at most what a kill can cost it.
 UNIT_CELLS = 32
@@ -70,13 +74,32 @@ class Layout:
         """Cells that are run."""
         return int(self.partitions["n_cells"].sum())
 
+    def cell_partition(self, n_cells: int) -> np.ndarray:
+        """Partition of each of `n_cells` cells, int64; -1 for a cell that is not run."""
+        found = np.full(n_cells, -1, dtype=np.int64)
+        for unit in self.units:
+            for batch in unit.batches:
+                found[list(batch)] = unit.partition
+        return found
+
+
+def blocks_of(group: int, n_cells: int, n_blocks: int | Literal["auto"]) -> int:
+    """Number of random blocks that a group of `group` of the `n_cells` cells is cut into.
+
+    >>> blocks_of(60, 100, "auto"), blocks_of(5, 100, "auto"), blocks_of(5000, 20_000, "auto"), blocks_of(3, 100, 4)
+    (2, 1, 50, 3)
+    """
+    if n_blocks == "auto":
+        return max(1, round(group / max(BLOCK_CELLS, -(-n_cells // MOST_BLOCKS))))
+    return min(n_blocks, group)
+
 
 def lay_out(
     cells: Cells,
     lengths: np.ndarray,
     *,
     partition_by: Sequence[str],
-    n_blocks: int,
+    n_blocks: int | Literal["auto"],
     max_cells: int | None,
     batch_tokens: int,
     seed: int,
@@ -93,6 +116,7 @@ def lay_out(
         group called ``all``.
     n_blocks
         Random blocks of nearly equal size inside each group (for resampling cells later); small groups have fewer.
+        ``"auto"``: blocks of about 25 cells, larger where that would make more than some 200 of them.
     max_cells
         Run a uniform random sample of this many cells; None for all.
     batch_tokens
@@ -109,7 +133,11 @@ def lay_out(
     if odd:
         message = f"Expected partition_by among {examples(ROLES)}, got {examples(odd)}. Name the column's role first."
         raise SchemaError(message)
-    for name, value in (("n_blocks", n_blocks), ("batch_tokens", batch_tokens), ("unit_cells", unit_cells)):
+    for name, value in (
+        ("n_blocks", 1 if n_blocks == "auto" else n_blocks),
+        ("batch_tokens", batch_tokens),
+        ("unit_cells", unit_cells),
+    ):
         if value < 1:
             message = f"Expected {name} >= 1, got {value}."
             raise ParameterError(message)
@@ -140,9 +168,10 @@ def lay_out(
     groups = pd.DataFrame({role: values[rows] for role, values in labels.items()} | {"row": rows})
     for names, group in groups.groupby(list(ROLES), sort=True):
         own = group["row"].to_numpy()
-        if n_blocks > 1:
+        parts = blocks_of(len(own), len(rows), n_blocks)
+        if parts > 1:
             own = stream(seed, "/".join(("attention/blocks", *names))).permutation(own)
-        for block, members in enumerate(np.array_split(own, min(n_blocks, len(own)))):
+        for block, members in enumerate(np.array_split(own, parts)):
             partition = len(table)
             table.append((partition, *names, block, len(members)))
             members = members[np.lexsort((members, lengths[members]))]

@@ -7,7 +7,8 @@ the `AnalysisInput` for one universe. The audit does not ask which kind it is.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from regulens.analyses.base import AnalysisInput, TestRequest
     from regulens.attention.result import Attention
     from regulens.models.score_model import AbstractScoreModel
+    from regulens.types.attention import AttentionSummary
     from regulens.types.edges import EdgeScores
 
 #: Cells whose attention is recomputed with the plain softmax after every extraction.
@@ -62,10 +64,11 @@ class AbstractEvidence(ABC):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AttentionEvidence(AbstractEvidence):
-    """Attention streamed over the cells."""
+    """Attention streamed over the cells, and under other recipes where an analysis asks for them."""
 
     attention: Attention
     digest: str
+    recipes: Mapping[str, AttentionSummary] = field(default_factory=dict)
 
     def input(self, prepared: Prepared, request: TestRequest) -> AnalysisInput:
         """Scores from the store, on the universe's grid."""
@@ -73,7 +76,8 @@ class AttentionEvidence(AbstractEvidence):
 
         return build_input(
             summary=self.attention.summary, cells=prepared.cells, universe=prepared.universes[request.reference],
-            request=request, card=prepared.adapters[request.model].card,
+            request=request, card=prepared.adapters[request.model].card, networks=prepared.references,
+            universes=prepared.universes, recipes=self.recipes,
         )  # fmt: skip
 
     def facts(self, prepared: Prepared) -> dict[str, Any]:
@@ -117,6 +121,8 @@ class ScoreEvidence(AbstractEvidence):
         return assemble(
             attention={d: s.on(universe) for d, s in self.scores.items()}, universe=universe, request=request,
             expression=sp.csc_matrix(prepared.cells.log_normalised(columns)), card=self.model.card,
+            obs=prepared.cells.obs[list(prepared.cells.roles)], networks=prepared.references,
+            universes=prepared.universes,
         )  # fmt: skip
 
     def facts(self, prepared: Prepared) -> dict[str, Any]:
@@ -164,7 +170,7 @@ def gather(prepared: Prepared, model: str, *, folder: Path, jobs: int, progress:
     try:
         attention = extract(
             adapter, prepared.cells, genes=prepared.genes, regulators=prepared.regulators,
-            partition_by=prepared.plan.extraction.partition_by, n_blocks=prepared.plan.extraction.blocks,
+            partition_by=prepared.plan.extraction.partition_by, n_blocks=prepared.n_blocks,
             seed=prepared.plan.seed, jobs=jobs, out=folder / "attention" / f"{model.replace('/', '-')}.zarr",
             recipe=prepared.plan.extraction.recipe, memory=prepared.plan.extraction.memory,
             device=prepared.plan.extraction.device, progress=report,

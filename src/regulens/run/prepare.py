@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -68,6 +68,14 @@ class Prepared:
     def without_attention(self) -> frozenset[str]:
         """Names of models that score pairs from their weights alone."""
         return frozenset(name for name, adapter in self.adapters.items() if adapter.card.n_layers == 0)
+
+    @property
+    def n_blocks(self) -> int | Literal["auto"]:
+        """Random blocks of cells per group of the store: as asked, else only where an analysis resamples cells."""
+        asked = self.plan.extraction.blocks
+        if asked != "auto":
+            return asked
+        return "auto" if any("blocks" in item.spec.needs for item in self.analyses) else 1
 
     @property
     def genes(self) -> tuple[str, ...]:

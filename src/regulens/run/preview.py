@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from regulens.attention.layout import blocks_of
 from regulens.plan import Plan
 from regulens.progress import SILENT, Progress
 from regulens.run.prepare import Prepared, prepare, unmet_needs
@@ -65,8 +66,8 @@ def estimate_cost(prepared: Prepared) -> dict[str, Any]:
     rate = _machine_flops() / 3
     cells = prepared.cells
     roles = [r for r in prepared.plan.extraction.partition_by if r in cells.obs]
-    groups = cells.obs.groupby(roles, observed=True).ngroups if roles else 1
-    n_partitions = groups * prepared.plan.extraction.blocks
+    sizes = cells.obs.groupby(roles, observed=True).size().to_numpy() if roles else np.array([cells.n_cells])
+    n_partitions = sum(blocks_of(int(n), cells.n_cells, prepared.n_blocks) for n in sizes)
     grid = len(prepared.regulators) * len(prepared.genes)
     found = {}
     for model, adapter in prepared.adapters.items():

@@ -119,6 +119,9 @@ class AttentionSummary:
         Symbols of the target and regulator axes.
     kind
         What was summed: ``"probability"``.
+    cell_partition
+        Row of `partitions` that every cell belongs to, int64, shape ``(cell,)`` in the order of the cells; -1 for a
+        cell that was left out. None where a store was opened without its cells.
     """
 
     sums: Any
@@ -130,6 +133,7 @@ class AttentionSummary:
     kind: str = "probability"
     digest: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
+    cell_partition: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         p, r, t = len(self.partitions), len(self.regulators), len(self.genes)
