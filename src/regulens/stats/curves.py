@@ -202,7 +202,7 @@ def fit_curve(family: Family, n: np.ndarray, y: np.ndarray, weight: np.ndarray |
         parameters=dict(sorted(parameters.items())),
         rss=rss,
         r2=1.0 - rss / total if total > 0 else 0.0,
-        aicc=y.size * np.log(rss / y.size) + 2 * k + 2 * k * (k + 1) / (y.size - k - 1),
+        aicc=float(y.size * np.log(rss / y.size)) + 2 * k + 2 * k * (k + 1) / (y.size - k - 1),
         n_points=y.size,
         n_parameters=k,
         _linear=linear,

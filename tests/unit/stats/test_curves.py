@@ -42,7 +42,9 @@ def test_saturation_equals_scipy_from_the_published_start():
     def curve(n, a, b, c):
         return a * (1 - np.exp(-b * n)) + c
 
-    wanted, _ = curve_fit(curve, SIZES, AUROC, p0=(np.ptp(AUROC), 0.001, AUROC.min()), maxfev=20_000)
+    wanted, _ = curve_fit(
+        curve, SIZES, AUROC, p0=(np.ptp(AUROC), 0.001, AUROC.min()), ftol=1e-15, xtol=1e-15, gtol=1e-15
+    )
     found = fit_curve("saturation", SIZES, AUROC)
     np.testing.assert_allclose([found.parameters[k] for k in "abc"], wanted, rtol=1e-4)
     np.testing.assert_allclose(found.predict(SIZES), curve(SIZES, *wanted), atol=1e-7)
