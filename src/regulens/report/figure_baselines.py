@@ -7,6 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from regulens.report.figure_spec import FigureSpec
 from regulens.report.figure_style import (
     FAINT,
     INK,
@@ -20,7 +21,7 @@ from regulens.report.figure_style import (
     shorten,
 )
 from regulens.report.model import RunView, records
-from regulens.report.wording import score_label
+from regulens.report.wording import interval_words, score_label
 
 #: Kinds from top to bottom.
 KINDS = ("attention", "gene_model", "product", "marginal", "source", "target", "coexpression", "random")
@@ -78,3 +79,17 @@ def _order(tables: list[list[dict[str, Any]]]) -> list[str]:
             value = -1.0 if row["auroc"] is None else float(row["auroc"])
             best[row["baseline"]] = (kind, min(-value, best.get(row["baseline"], (0, 1.0))[1]))
     return sorted(best, key=lambda b: (best[b], b))
+
+
+def caption(view: RunView) -> str:
+    """What is drawn."""
+    return (
+        "Left: AUROC of attention (filled, shaded row) and of its rivals, on identical pairs. "
+        f"Right: paired differences. {interval_words(view)}"
+    )
+
+
+SPEC = FigureSpec(
+    name="baselines", analysis="gene_level_baselines", draw=baselines, caption=caption,
+    alt="AUROC of attention and of gene-level baselines, with paired differences",
+)  # fmt: skip

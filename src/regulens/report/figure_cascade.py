@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from regulens.report.figure_spec import FigureSpec
 from regulens.report.figure_style import (
     FAINT,
     INK,
@@ -23,7 +24,7 @@ from regulens.report.figure_style import (
 )
 from regulens.report.model import RunView
 from regulens.report.numbers import estimate, is_missing
-from regulens.report.wording import score_label
+from regulens.report.wording import interval_words, score_label
 
 #: Rungs in order: (group, step, label, whether the score is attention itself).
 RUNGS: tuple[tuple[str, str, str, bool], ...] = (
@@ -132,3 +133,18 @@ def _panel(ax: Axes, view: RunView, found, rungs, reference: str, models: list[s
     words = f" · {n_pos[0]:,} positive pairs" if len(n_pos) == 1 and alone else ""
     ax.set_title(shorten(reference, 34) + words)
     ax.grid(axis="x", color=FAINT, lw=0.8)
+
+
+def caption(view: RunView) -> str:
+    """What is drawn."""
+    return (
+        "From the easiest comparison to the strictest. Filled marks are attention, hollow marks scores it has to beat; "
+        "the dashed line is chance, the grey bar what these numbers of pairs cannot tell from chance. "
+        f"{interval_words(view)}"
+    )
+
+
+SPEC = FigureSpec(
+    name="cascade", analysis="", draw=cascade, caption=caption,
+    alt="AUROC with intervals for each rung of the cascade",
+)  # fmt: skip

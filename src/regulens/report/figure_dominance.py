@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from regulens.report.figure_spec import FigureSpec
 from regulens.report.figure_style import (
     FAINT,
     INK,
@@ -21,7 +22,7 @@ from regulens.report.figure_style import (
 )
 from regulens.report.model import RunView, records
 from regulens.report.numbers import is_missing
-from regulens.report.wording import feature_label
+from regulens.report.wording import feature_label, interval_words
 
 _RIVAL = "#4B4B4B"
 
@@ -100,3 +101,18 @@ def _coefficients(ax: Axes, table: pd.DataFrame, mark: tuple[str, str]) -> None:
     ax.set_xlabel("coefficient per SD (log odds)")
     ax.set_title("side by side")
     ax.grid(axis="x", color=FAINT, lw=0.8)
+
+
+def caption(view: RunView) -> str:
+    """What is drawn."""
+    return (
+        "Left: all pairs by co-expression and by rank of attention, line: mean rank. Middle: AUROC inside deciles of "
+        "|ρ|; shaded: 95 % band of a random score. Right: coefficients of a joint logistic model. "
+        f"{interval_words(view)}"
+    )
+
+
+SPEC = FigureSpec(
+    name="dominance", analysis="coexpression_dominance", draw=dominance, caption=caption,
+    alt="Attention against co-expression: density, AUROC inside deciles, coefficients",
+)  # fmt: skip

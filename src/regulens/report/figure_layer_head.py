@@ -10,6 +10,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from regulens.report.figure_spec import FigureSpec
 from regulens.report.figure_style import INK, MUTED, new_figure, shorten
 from regulens.report.model import RunView, records
 from regulens.report.numbers import fixed, is_missing
@@ -96,3 +97,18 @@ def _panel(ax: Axes, part: pd.DataFrame, *, norm: TwoSlopeNorm, alpha: float) ->
     for spine in ax.spines.values():
         spine.set_visible(False)
     ax.tick_params(length=0)
+
+
+def caption(view: RunView) -> str:
+    """What is drawn."""
+    return (
+        "AUROC of every attention head and of the mean over heads of each layer. Outlined: above chance after max-T "
+        f"adjustment over all heads (p < {view.alpha:g}). The strongest cell of a map is a selection, not a result. "
+        f"Models: {', '.join(view.label(m['name']) for m in view.models)}."
+    )
+
+
+SPEC = FigureSpec(
+    name="layer_head", analysis="", draw=layer_head, caption=caption,
+    alt="Heat maps of AUROC per layer and head",
+)  # fmt: skip

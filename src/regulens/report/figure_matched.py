@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from regulens.report.figure_spec import FigureSpec
 from regulens.report.figure_style import (
     FAINT,
     INK,
@@ -20,7 +21,7 @@ from regulens.report.figure_style import (
 )
 from regulens.report.model import RunView, records
 from regulens.report.numbers import is_missing
-from regulens.report.wording import feature_label, form_label, score_label, side_label
+from regulens.report.wording import feature_label, form_label, interval_words, score_label, side_label
 
 _BALANCE_GOAL = 0.1
 
@@ -102,3 +103,17 @@ def _balance(ax: Axes, row: dict[str, object], y: float, colour: str, marker: st
     for value, fill in ((before, "white"), (after, colour)):
         if value is not None:
             ax.plot([value], [y], marker=marker, ms=5, color=colour, mfc=fill, mew=1.1, zorder=3, clip_on=False)
+
+
+def caption(view: RunView) -> str:
+    """What is drawn."""
+    return (
+        "Left: each true pair against pairs of equally expressed genes (conditional), and all such pairs together. "
+        f"Right: standardised mean difference before (hollow) and after (filled) matching. {interval_words(view)}"
+    )
+
+
+SPEC = FigureSpec(
+    name="matched", analysis="expression_matched", draw=matched, caption=caption,
+    alt="AUROC on expression-matched pairs and balance of the match",
+)  # fmt: skip

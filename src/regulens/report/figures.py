@@ -2,44 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from matplotlib.figure import Figure
-
-from regulens.report.figure_baselines import baselines
-from regulens.report.figure_cascade import cascade
-from regulens.report.figure_dominance import dominance
-from regulens.report.figure_layer_head import layer_head
-from regulens.report.figure_matched import matched
+from regulens.report import (
+    figure_baselines,
+    figure_cascade,
+    figure_dominance,
+    figure_layer_head,
+    figure_matched,
+)
+from regulens.report.figure_spec import FigureSpec
 from regulens.report.figure_style import style, to_png, to_svg
 from regulens.report.model import RunView
+from regulens.report.wording import universe_sentence, with_pooled
 
-#: Name → function; the name is the file stem under ``figures/``.
-FIGURES: dict[str, Callable[[RunView], Figure | None]] = {
-    "cascade": cascade,
-    "layer_head": layer_head,
-    "baselines": baselines,
-    "matched": matched,
-    "dominance": dominance,
-}
+#: In the order of the report: figures with sections of their own, then by analysis.
+FIGURES: tuple[FigureSpec, ...] = (
+    figure_cascade.SPEC,
+    figure_layer_head.SPEC,
+    figure_baselines.SPEC,
+    figure_matched.SPEC,
+    figure_dominance.SPEC,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Drawn:
-    """A finished figure: standalone SVG text and PNG bytes."""
+    """A finished figure: standalone SVG text, PNG bytes, caption and alternative text."""
 
     name: str
+    analysis: str
     svg: str
     png: bytes
+    caption: str
+    alt: str
 
 
 def draw_all(view: RunView) -> dict[str, Drawn]:
     """Draw every figure that the run has data for, in order."""
     drawn = {}
-    for name, make in FIGURES.items():
+    for spec in FIGURES:
         with style():
-            fig = make(view)
+            fig = spec.draw(view)
             if fig is not None:
-                drawn[name] = Drawn(name=name, svg=to_svg(fig, name), png=to_png(fig))
+                drawn[spec.name] = Drawn(
+                    name=spec.name,
+                    analysis=spec.analysis,
+                    svg=to_svg(fig, spec.name),
+                    png=to_png(fig),
+                    caption=f"{spec.caption(view)} {universe_sentence(view)}",
+                    alt=with_pooled(view, spec.alt),
+                )
     return drawn

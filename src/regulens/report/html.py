@@ -31,11 +31,7 @@ def render_html(view: RunView, figures: dict[str, Drawn]) -> str:
 def content(view: RunView, figures: dict[str, Drawn]) -> dict[str, Any]:
     """Everything that the templates print, as plain values."""
     drawn = {
-        name: {
-            "svg": Markup(inline_svg(d.svg, wording.alt_text(view, name))),
-            "caption": wording.caption(view, name),
-            "alt": wording.alt_text(view, name),
-        }
+        name: {"svg": Markup(inline_svg(d.svg, d.alt)), "caption": d.caption, "alt": d.alt}
         for name, d in figures.items()
     }
     return {
@@ -43,7 +39,8 @@ def content(view: RunView, figures: dict[str, Drawn]) -> dict[str, Any]:
         "identity": sections.identity(view), "answers": wording.answers(view),
         "synthetic": wording.synthetic_notice(view), "demonstration": wording.demonstration_notice(view),
         "cards": sections.cards(view), "matrix": sections.matrix(view), "no_verdict": wording.no_verdict(view),
-        "signs": wording.SIGNS, "figures": drawn, "details": sections.details(view), "ledger": sections.ledger(view),
+        "signs": wording.SIGNS, "figures": drawn, "details": sections.details(view, figures),
+        "ledger": sections.ledger(view),
         "ledger_sentence": wording.ledger_sentence(view), "losses": sections.losses(view),
         "skipped": sections.skipped(view), "left_out": sections.left_out(view),
         "methods": sections.methods(view), "citations": sections.citations(view),

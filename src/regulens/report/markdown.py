@@ -26,13 +26,13 @@ def render_markdown(view: RunView, figures: dict[str, Drawn]) -> str:
         out += ["", f"Rule: {escape(card['rule'])}"]
     for number, (name, head) in enumerate((("cascade", "The cascade"), ("layer_head", "Layers and heads")), start=2):
         out += ["", f"## {number}. {head}", ""]
-        out += _figure(view, name) if name in figures else ["Not drawn: this run has no numbers for it."]
+        out += _figure(figures[name]) if name in figures else ["Not drawn: this run has no numbers for it."]
     out += ["", "## 4. Analyses"]
-    for block in sections.details(view):
+    for block in sections.details(view, figures):
         out += ["", f"### {escape(block['title'])}", "", escape(block["question"]), ""]
         out += [f"What would falsify it: {escape(block['falsified_by'])}", ""] if block["falsified_by"] else []
-        if block["figure"] in figures:
-            out += [*_figure(view, block["figure"]), ""]
+        for name in block["figures"]:
+            out += [*_figure(figures[name]), ""]
         for table in block["tables"][:1]:
             out += _table(table)
     out += ["", "## 5. The ledger", "", escape(wording.ledger_sentence(view)), "", *_table(sections.ledger(view))]
@@ -73,12 +73,8 @@ def escape(text: object) -> str:
     return " ".join(out.split())
 
 
-def _figure(view: RunView, name: str) -> list[str]:
-    return [
-        f"![{escape(wording.alt_text(view, name))}](figures/{name}.svg)",
-        "",
-        f"*{escape(wording.caption(view, name))}*",
-    ]
+def _figure(drawn: Drawn) -> list[str]:
+    return [f"![{escape(drawn.alt)}](figures/{drawn.name}.svg)", "", f"*{escape(drawn.caption)}*"]
 
 
 def _table(table: Table) -> list[str]:

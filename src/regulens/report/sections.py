@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from regulens.report import numbers, wording
 from regulens.report.model import RunView, records
 from regulens.report.table import Cell, Column, Table, analysis_tables, cell
 
-#: Analysis → figure that belongs to its details (the cascade stands by itself).
-FIGURE_OF = {
-    "gene_level_baselines": "baselines",
-    "expression_matched": "matched",
-    "coexpression_dominance": "dominance",
-}
+if TYPE_CHECKING:
+    from regulens.report.figures import Drawn
 
 _COUNTS = {
     "reference_edges": "edges of the reference", "mappable": "mappable (both genes among the cells' genes)",
@@ -119,8 +116,8 @@ def matrix(view: RunView) -> dict[str, Any]:
     return {"claims": list(claims.values()), "rows": rows}
 
 
-def details(view: RunView) -> list[dict[str, Any]]:
-    """One block per analysis that was planned."""
+def details(view: RunView, figures: Mapping[str, Drawn]) -> list[dict[str, Any]]:
+    """One block per analysis that was planned, with the names of its figures."""
     out = []
     for spec in view.run.get("analyses", []):
         name = (
@@ -132,11 +129,12 @@ def details(view: RunView) -> list[dict[str, Any]]:
             if o["analysis"] == name and o.get("dropped")
         ]
         ran = any(o["analysis"] == name and o.get("tables") for o in view.run.get("outcomes", []))
-        figure = FIGURE_OF.get(spec["name"]) if spec.get("protocol", "corrected") == "corrected" else None
+        corrected = spec.get("protocol", "corrected") == "corrected"
+        own = [d.name for d in figures.values() if corrected and d.analysis == spec["name"]]
         out.append({"name": name, "title": spec.get("title", name), "question": spec.get("question", ""),
                     "falsified_by": spec.get("falsified_by", ""), "protocol": spec.get("protocol", "corrected"),
                     "source": spec.get("reference", ""), "parameters": plain(spec.get("parameters", {})),
-                    "version": plain(spec.get("version")), "figure": figure, "ran": ran, "dropped": lost,
+                    "version": plain(spec.get("version")), "figures": own, "ran": ran, "dropped": lost,
                     "tables": analysis_tables(view, name)})  # fmt: skip
     return out
 

@@ -309,52 +309,24 @@ def universe_words(view: RunView, reference: str) -> str:
     return f"{reference} (universe {universe['name']}, {count(counts.get('evaluable'))} evaluable edges{pairs})"
 
 
-def caption(view: RunView, figure: str) -> str:
-    """Caption of a figure: what is drawn, universe, n, interval."""
+def universe_sentence(view: RunView) -> str:
+    """End of every caption: endpoint, universes and cells."""
     where = "; ".join(universe_words(view, r) for r in view.references)
-    level = 100 * (1 - view.alpha)
     cells = view.run.get("cells", {})
-    common = f"Endpoint: reference recovery. {where}. {count(cells.get('n_cells'))} cells."
+    return f"Endpoint: reference recovery. {where}. {count(cells.get('n_cells'))} cells."
+
+
+def interval_words(view: RunView) -> str:
+    """What the bars of a figure are, and by which units they are clustered."""
     units = sorted(
         {str(u) for u in view.results.loc[view.results["metric"] == "auroc", "unit"] if not is_missing(u) and str(u)}
     )
-    bars = f"Bars: {level:g} % intervals" + (f", clustered by {' or by '.join(units)}." if units else ".")
-    words = {
-        "cascade": (
-            "From the easiest comparison to the strictest. Filled marks are attention, hollow marks scores it has to "
-            f"beat; the dashed line is chance, the grey bar what these numbers of pairs cannot tell from chance. {bars}"
-        ),
-        "layer_head": (
-            "AUROC of every attention head and of the mean over heads of each layer. Outlined: above chance after "
-            f"max-T adjustment over all heads (p < {view.alpha:g}). The strongest cell of a map is a "
-            f"selection, not a result. Models: {', '.join(view.label(m['name']) for m in view.models)}."
-        ),
-        "baselines": (
-            "Left: AUROC of attention (filled, shaded row) and of its rivals, on identical pairs. "
-            f"Right: paired differences. {bars}"
-        ),
-        "matched": (
-            "Left: each true pair against pairs of equally expressed genes (conditional), and all such pairs "
-            f"together. Right: standardised mean difference before (hollow) and after (filled) matching. {bars}"
-        ),
-        "dominance": (
-            "Left: all pairs by co-expression and by rank of attention, line: mean rank. Middle: AUROC inside deciles "
-            "of |ρ|; shaded: 95 % band of a random score. Right: coefficients of a joint logistic model. "
-            f"{bars}"
-        ),
-    }  # fmt: skip
-    return f"{words[figure]} {common}"
+    clustered = f", clustered by {' or by '.join(units)}." if units else "."
+    return f"Bars: {100 * (1 - view.alpha):g} % intervals{clustered}"
 
 
-def alt_text(view: RunView, figure: str) -> str:
-    """Alternative text of a figure: what it shows and for how many contexts; the tables carry the numbers."""
-    what = {
-        "cascade": "AUROC with intervals for each rung of the cascade",
-        "layer_head": "Heat maps of AUROC per layer and head",
-        "baselines": "AUROC of attention and of gene-level baselines, with paired differences",
-        "matched": "AUROC on expression-matched pairs and balance of the match",
-        "dominance": "Attention against co-expression: density, AUROC inside deciles, coefficients",
-    }[figure]
+def with_pooled(view: RunView, what: str) -> str:
+    """Alternative text of a figure: what it shows, and the pooled AUROCs; the tables carry the other numbers."""
     pooled = []
     for model, reference in view.contexts:
         row = view.step(model, reference, "pooled")

@@ -11,8 +11,11 @@ import pytest
 
 from regulens.report import read_run
 from regulens.report.figure_style import COLOURS, MARKS, offsets, style, to_svg
-from regulens.report.figures import FIGURES, draw_all
+from regulens.report.figures import FIGURES as SPECS
+from regulens.report.figures import draw_all
 from regulens.report.html import strip
+
+FIGURES = {spec.name: spec.draw for spec in SPECS}
 
 
 @pytest.mark.parametrize("name", list(FIGURES))
