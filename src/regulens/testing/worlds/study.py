@@ -1,0 +1,84 @@
+"""A synthetic study: everything that the audit reads, and its broken twins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from regulens.analyses.base import AnalysisInput, StatisticsSettings, TestRequest
+from regulens.analyses.build import build_input
+from regulens.testing.worlds.draft import Cause, Draft
+from regulens.testing.worlds.maps import summarise
+from regulens.types.attention import AttentionSummary
+from regulens.types.cells import Cells
+from regulens.types.edges import EdgeUniverse
+from regulens.types.genes import GeneAlignment, GeneVocabulary
+from regulens.types.networks import ReferenceNetwork
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class World:
+    """A synthetic study: everything the audit reads, and the truth.
+
+    Parameters
+    ----------
+    kind
+        Key of `KINDS`.
+    """
+
+    kind: str
+    summary: AttentionSummary
+    cells: Cells
+    reference: ReferenceNetwork
+    universe: EdgeUniverse
+
+    def input(
+        self, *, settings: StatisticsSettings | None = None, direction: str = "regulator_attends"
+    ) -> AnalysisInput:
+        """What the analyses read."""
+        request = TestRequest(
+            model=self.summary.card.name, reference=self.reference.name, direction=direction,
+            settings=settings or StatisticsSettings(bootstrap=500, permutations=200),
+        )  # fmt: skip
+        return build_input(
+            summary=self.summary, cells=self.cells, universe=self.universe, request=request, card=self.summary.card,
+            networks={self.reference.name: self.reference}, universes={self.reference.name: self.universe},
+        )  # fmt: skip
+
+    def transposed(self) -> World:
+        """A broken twin: the two directions of attention exchanged, as a transposed capture would have them."""
+        flipped = np.ascontiguousarray(np.asarray(self.summary.sums)[:, :, :, ::-1])
+        return replace(self, summary=replace(self.summary, sums=flipped))
+
+
+def assemble_world(draft: Draft, cause: Cause) -> World:
+    """Cells, attention, reference and universe of one cause."""
+    names = np.array(draft.genes, dtype=object)
+    total = cause.counts.sum(axis=1, dtype=np.float64)
+    table = pd.DataFrame({"input": draft.genes, "status": "kept", "symbol": draft.genes, "ensembl": "", "reason": ""})
+    obs = pd.DataFrame(
+        {
+            "cell_state": [f"state{k}" for k in draft.state],
+            "donor": [f"donor{k}" for k in draft.donor],
+            "batch": [f"batch{k}" for k in draft.donor],
+        },
+        index=[f"c{k}" for k in range(draft.n_cells)],
+    )
+    cells = Cells(
+        counts=sp.csr_matrix(cause.counts), genes=GeneVocabulary(symbols=draft.genes, ensembl=("",) * draft.n_genes),
+        obs=obs, total_counts=total, alignment=GeneAlignment(table=table),
+        source=f"synthetic world {draft.kind}, seed {draft.seed}",
+    )  # fmt: skip
+    i, j = np.nonzero(cause.positive)
+    edges = pd.DataFrame({"source": names[draft.own[i]], "target": names[j], "sign": 0, "evidence": ""})
+    reference = ReferenceNetwork(name=draft.kind, edges=edges.sort_values(["source", "target"], ignore_index=True))
+    n_pos = int(cause.positive.sum())
+    summary = summarise(draft, cause, cells)
+    universe = EdgeUniverse(
+        genes=draft.genes, regulators=summary.regulators, candidate=draft.candidate, positive=cause.positive,
+        reference=draft.kind, counts={"reference_edges": n_pos, "evaluable": n_pos}, name=draft.kind,
+    )  # fmt: skip
+    return World(kind=draft.kind, summary=summary, cells=cells, reference=reference, universe=universe)
