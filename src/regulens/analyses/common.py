@@ -56,7 +56,7 @@ def plan_tests(analysis: str, request: TestRequest, designs: tuple[TestDesign, .
     return tuple(
         PlannedTest(
             id=test_id(analysis, request, d.name), analysis=analysis, model=request.model,
-            reference=request.reference, hypothesis=d.hypothesis, family=f"{analysis}/{request.reference}",
+            reference=request.reference, hypothesis=d.hypothesis, family=str(Endpoint.REFERENCE_RECOVERY),
             side=d.side, unit=d.unit, method=d.method, endpoint=Endpoint.REFERENCE_RECOVERY,
             protocol=request.protocol, confirmatory=d.confirmatory and not published,
         )

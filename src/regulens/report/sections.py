@@ -160,7 +160,12 @@ def ledger(view: RunView) -> Table:
             cell(row["family_size"] or None, numbers.count), cell(wording.outcome_words(row, view.alpha)),
         ))  # fmt: skip
     columns = tuple(Column(head=h, numeric=n, hint=t) for h, n, t in heads)
-    return Table(title="Every test of this run", columns=columns, rows=tuple(rows), note="Complete: tests.tsv")
+    return Table(
+        title="Every test of this run",
+        columns=columns,
+        rows=tuple(rows),
+        note="Complete, with Benjamini-Yekutieli and Holm: tests.tsv",
+    )
 
 
 def _counted(counts: dict[str, Any]) -> Pairs:

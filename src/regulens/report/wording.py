@@ -295,7 +295,8 @@ def ledger_sentence(view: RunView) -> str:
     return (
         f"{n['planned']} tests were planned before any data was read; {n['recorded']} were recorded, {n['undefined']} "
         f"of them as not defined, with the reason. {n['confirmatory']} are confirmatory; those with a p-value were "
-        f"adjusted in {n['families']} families (Benjamini-Hochberg), and {n['below']} have q < {view.alpha:g}."
+        f"adjusted in {n['families']} {'family' if n['families'] == 1 else 'families'} (Benjamini-Hochberg), and "
+        f"{n['below']} have q < {view.alpha:g}."
     )
 
 

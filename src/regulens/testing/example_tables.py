@@ -198,7 +198,7 @@ def tests(
         lost = name in undefined
         rows.append({
             "id": f"{analysis}/{model}/{reference}/{name}", "analysis": analysis, "model": model,
-            "reference": reference, "hypothesis": hypothesis, "family": f"{analysis}/{reference}", "side": side,
+            "reference": reference, "hypothesis": hypothesis, "family": "reference_recovery", "side": side,
             "unit": "regulator", "method": "regulator-cluster t", "endpoint": "reference_recovery",
             "protocol": "corrected", "confirmatory": confirmatory, "statistic": None if lost else effect / _SE,
             "effect": None if lost else effect, "low": None if lost else effect - 0.033,

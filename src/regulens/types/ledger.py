@@ -29,7 +29,7 @@ class PlannedTest:
     hypothesis
         One sentence that the test could refute.
     family
-        Tests adjusted together (Benjamini-Hochberg).
+        Tests adjusted together (Benjamini-Hochberg): by default all of one endpoint in a run.
     unit
         What is resampled or permuted.
     confirmatory
@@ -99,6 +99,7 @@ class TestLedger:
         self._planned: dict[str, PlannedTest] = {}
         self._records: dict[str, TestRecord] = {}
         self._q: dict[str, float] | None = None
+        self._beside: dict[str, tuple[float, float]] = {}
         for test in planned:
             if test.id in self._planned:
                 message = f"Expected unique test ids, got '{test.id}' twice. Give every test its own id."
@@ -131,7 +132,7 @@ class TestLedger:
 
     def close(self) -> None:
         """Adjust every family; planned tests without a record make it fail."""
-        from regulens.stats.multiplicity import benjamini_hochberg
+        from regulens.stats.multiplicity import benjamini_hochberg, benjamini_yekutieli, holm
 
         lost = [i for i in self._planned if i not in self._records]
         if lost:
@@ -143,10 +144,12 @@ class TestLedger:
             if usable and self._records[test.id].p_raw is not None:
                 families.setdefault(test.family, []).append(test.id)
         q: dict[str, float] = {}
+        beside: dict[str, tuple[float, float]] = {}
         for ids in families.values():
             p = np.array([self._records[i].p_raw for i in ids], dtype=np.float64)
             q |= dict(zip(ids, benjamini_hochberg(p).tolist()))
-        self._q = q
+            beside |= dict(zip(ids, zip(benjamini_yekutieli(p).tolist(), holm(p).tolist())))
+        self._q, self._beside = q, beside
 
     def adjusted(self, test_id: str) -> float | None:
         """q-value (Benjamini-Hochberg within the family) of a test; None where undefined or descriptive."""
@@ -166,7 +169,11 @@ class TestLedger:
         return self._records[test_id]
 
     def table(self) -> pd.DataFrame:
-        """One row per planned test; ``q_value`` and ``family_size`` derived, so the ledger must be closed."""
+        """One row per planned test, so the ledger must be closed.
+
+        Derived columns: ``q_value`` (Benjamini-Hochberg, the one that verdicts read), ``q_by`` (Benjamini-Yekutieli,
+        valid under any dependence), ``p_holm`` (family-wise error), ``family_size``.
+        """
         if self._q is None:
             message = "Expected a closed ledger before its table, got an open one. Call close() first."
             raise OpenFamilyError(message)
@@ -179,13 +186,15 @@ class TestLedger:
             row |= {k: v for k, v in asdict(self._records[i]).items() if k != "id"}
             row |= {
                 "q_value": self._q.get(i),
+                "q_by": self._beside.get(i, (None, None))[0],
+                "p_holm": self._beside.get(i, (None, None))[1],
                 "adjustment": "Benjamini-Hochberg" if i in self._q else "",
                 "family_size": sizes.get(test.family, 0) if i in self._q else 0,
             }
             rows.append(row)
         columns = list(rows[0]) if rows else []
         frame = pd.DataFrame(rows, columns=columns)
-        for name in ("statistic", "effect", "low", "high", "p_raw", "q_value"):
+        for name in ("statistic", "effect", "low", "high", "p_raw", "q_value", "q_by", "p_holm"):
             if name in frame:
                 frame[name] = frame[name].astype("Float64")
         if "n_units" in frame:

@@ -91,7 +91,7 @@ def test_ledger_counts_are_those_of_the_table(built: Path) -> None:
     assert counts["planned"] == len(view.tests) == len(sections.ledger(view).rows)
     assert counts["undefined"] == 2
     assert counts["recorded"] == counts["planned"]
-    assert counts["families"] == 4
+    assert counts["families"] == 1
     assert str(counts["planned"]) in wording.ledger_sentence(view)
 
 

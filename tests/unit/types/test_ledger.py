@@ -63,6 +63,8 @@ def test_families_are_adjusted_apart_and_an_undefined_test_takes_no_place():
     assert [ledger.adjusted(i) for i in "abcd"] == [0.02, 0.04, 0.04, None]
     table = ledger.table().set_index("id")
     assert table.loc["a", "family_size"] == 2
+    assert table.loc["a", "p_holm"] == pytest.approx(0.02)
+    assert table.loc["b", "q_by"] == pytest.approx(0.04 * 1.5)
     assert table.loc["d", "undefined"] == "no positives"
     assert table["q_value"].isna().sum() == 1
 
