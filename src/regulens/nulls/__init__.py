@@ -12,6 +12,7 @@ NULLS: Registry[Any] = Registry(
     {
         "label_shuffle": "regulens.nulls.label_shuffle:SPEC",
         "expression_matched": "regulens.nulls.expression_matched:SPEC",
+        "degree_preserving": "regulens.nulls.degree_preserving:SPEC",
         "label_permuted_strata": "regulens.nulls.label_permuted_strata:SPEC",
     },
     group="regulens.nulls",

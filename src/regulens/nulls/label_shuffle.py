@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.stats import rankdata
 
 from regulens.compiled import kernel
 from regulens.errors import ParameterError
 from regulens.nulls.base import NullSpec
+from regulens.nulls.rank_sums import auroc_at, mid_ranks
 from regulens.stats import ranking
-from regulens.stats._kernels import over_scores
 from regulens.stats.jackknife import compact
 from regulens.types.estimates import NullDistribution
 
@@ -38,18 +37,6 @@ def _deal(permutation, start, n_pos, uniform):
                 permutation[a], permutation[b] = permutation[b], permutation[a]
                 out[d, k] = permutation[a]
                 k += 1
-    return out
-
-
-@kernel
-def _sums_at(values, positions):
-    """Sum of `values` at each row of `positions`."""
-    out = np.empty(positions.shape[0], np.float64)
-    for d in range(positions.shape[0]):
-        total = 0.0
-        for k in range(positions.shape[1]):
-            total += values[positions[d, k]]
-        out[d] = total
     return out
 
 
@@ -114,16 +101,10 @@ def label_shuffle_within_regulator(
     if np.isnan(scores).any():
         message = "Expected scores without NaN, got some. Leave pairs that were never observed out."
         raise ParameterError(message)
-    ranks = list(over_scores(lambda s: rankdata(scores[s]), len(scores)))
+    ranks = mid_ranks(scores)
     done = 0
     for positions in shuffled_positions(label, regulator, draws=draws, rng=rng):
-        rows = slice(done, done + len(positions))
-
-        def one(s: int, positions=positions, rows=rows) -> None:
-            out[s, rows] = (_sums_at(ranks[s], positions) - 0.5 * n_pos * (n_pos + 1)) / (float(n_pos) * float(n_neg))
-
-        for _ in over_scores(one, len(scores)):
-            pass
+        out[:, done : done + len(positions)] = auroc_at(ranks, positions)
         done += len(positions)
     return out
 
