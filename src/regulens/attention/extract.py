@@ -22,13 +22,14 @@ import numpy as np
 import torch
 
 from regulens.attention.accumulate import PairAxes
-from regulens.attention.fill import Progress, fill, fill_store
+from regulens.attention.fill import Facts, Progress, fill, fill_store
 from regulens.attention.layout import Layout, expected_lengths, lay_out
-from regulens.attention.memory import budget, explained
+from regulens.attention.memory import Budget, budget, explained
+from regulens.attention.precision import cast_weights, cells_to_compare, check_precision, measured
 from regulens.attention.recipes import NOT_POOLED, Recipe, recipe_for
 from regulens.attention.result import Attention
 from regulens.attention.targets import InMemory
-from regulens.attention.unit import Job
+from regulens.attention.unit import PRECISIONS, Job
 from regulens.errors import ParameterError
 from regulens.models.base import AbstractAdapter
 from regulens.models.spec import options_of
@@ -57,6 +58,7 @@ def extract(
     memory: int | None = None,
     batch_tokens: int | None = None,
     device: str = "cpu",
+    precision: str = "float32",
     progress: Progress | None = None,
 ) -> Attention:
     """Run cells through a model and add up its exact attention between regulators and targets.
@@ -86,9 +88,13 @@ def extract(
         of tokens per forward pass, which changes the last bits and is part of the store's key. Without `out` the
         finished sums come on top.
     batch_tokens
-        Tokens per forward pass, padding included; 8,192 or what `memory` allows by default.
+        Tokens per forward pass, padding included; 8,192 or what `memory` allows by default. Where memory runs out all
+        the same, batches of that unit of work are cut in two, which ``facts["cells_in_cut_batches"]`` counts.
     device
-        ``"cpu"`` or ``"cuda"``, float32 on either. The model is moved back afterwards.
+        ``"cpu"`` or ``"cuda"``. The model is moved back afterwards.
+    precision
+        ``"float32"``, or ``"bfloat16"`` or ``"float16"`` for the model's matrices and their products; what that
+        changes is measured on some of the cells and recorded in the facts, see `precision`.
     progress
         Called with (cells done, cells in all) after every unit, and once at the start of a resumed run.
 
@@ -110,6 +116,7 @@ def extract(
     genes, regulators = tuple(genes), tuple(regulators)
     axes = PairAxes.build(cells.genes, genes, regulators)
     _check_device(device, jobs)
+    check_precision(precision, device)
     chosen_recipe = recipe_for(recipe, adapter)
     known = adapter.gene_tokens(cells.genes) >= 0
     same_length = adapter.every_gene or adapter.fixed_length
@@ -131,17 +138,15 @@ def extract(
         batch_tokens=fits.batch_tokens,
         seed=seed,
     )
-    key = _key(adapter.card, cells, genes, regulators, layout, seed, recipe, device)
-    job = Job(adapter=adapter, cells=cells, axes=axes, seed=seed, recipe=chosen_recipe)
+    key = _key(adapter.card, cells, genes, regulators, layout, seed, recipe, device, precision)
+    job = Job(
+        adapter=adapter, cells=cells, axes=axes, seed=seed, recipe=chosen_recipe, precision=precision, device=device
+    )
     source = {"adapter": adapter, "cells": cells, "seed": seed}
-    facts = functools.partial(_facts, layout, recipe=chosen_recipe, device=device)
     how = {"fits": fits, "jobs": jobs, "progress": progress}
+    prepared = functools.partial(_prepared, job, layout, lengths, fits=fits, jobs=jobs)
     if out is None:
-        with (
-            tempfile.TemporaryDirectory(prefix="regulens-") as folder,
-            _on_device(adapter, device),
-            explained(fits, jobs=workers(jobs)),
-        ):
+        with tempfile.TemporaryDirectory(prefix="regulens-") as folder, prepared() as facts:
             held = InMemory(job, layout)
             fill(held, job, layout, folder=Path(folder), **how)
         summary = AttentionSummary(
@@ -167,7 +172,7 @@ def extract(
             "seed": seed,
             "kind": recipe,
         }
-        with _on_device(adapter, device), explained(fits, jobs=workers(jobs)):
+        with prepared() as facts:
             fill_store(out, job, layout, key=key, content=content, facts=facts, **how)
     else:
         # A kill between the move into place and the clean-up leaves the scaffold behind.
@@ -194,6 +199,18 @@ def _check_device(device: str, jobs: int) -> None:
 
 
 @contextlib.contextmanager
+def _prepared(job: Job, layout: Layout, lengths: np.ndarray, *, fits: Budget, jobs: int) -> Iterator[Facts]:
+    """Have the model ready to run, after its precision has been measured; yields what makes the facts of the store."""
+    known: dict[str, Any] = {"device": job.device, "precision": job.precision, "batch_tokens": fits.batch_tokens}
+    with _on_device(job.adapter, job.device), explained(fits, jobs=workers(jobs)):
+        if PRECISIONS[job.precision] is not None:
+            drawn = np.array([row for unit in layout.units for rows in unit.batches for row in rows])
+            known |= measured(job, cells_to_compare(lengths, drawn), job.precision, layers=fits.layers).facts()
+        with cast_weights(job.adapter, job.precision):
+            yield functools.partial(_facts, layout, recipe=job.recipe, known=known)
+
+
+@contextlib.contextmanager
 def _on_device(adapter: AbstractAdapter, device: str) -> Iterator[None]:
     """Have the model on a device for a while."""
     if device == "cpu":
@@ -215,6 +232,7 @@ def _key(
     seed: int,
     recipe: str,
     device: str,
+    precision: str,
 ) -> str:
     """Digest of everything that decides the numbers of a store."""
     model = (card.sha256, card.family, card.n_layers, card.n_heads, card.max_length, card.tokenisation)
@@ -222,8 +240,8 @@ def _key(
     partitions = digest_frame(layout.partitions)
     axes = (digest_strings(genes), digest_strings(regulators))
     # What is not at its default is added, so that stores made without it keep their key.
-    defaults = ((recipe, "probability"), (device, "cpu"), (options_of(card.spec), []))
-    extras = [x for x, default in defaults if x != default]
+    given = ((recipe, "probability"), (device, "cpu"), (precision, "float32"), (options_of(card.spec), []))
+    extras = [x for x, default in given if x != default]
     return digest_of(ALGORITHM, model, cells.digest, axes, partitions, order, seed, *extras)
 
 
@@ -233,11 +251,13 @@ def _portable(card: ModelCard) -> dict[str, Any]:
     return {**dataclasses.asdict(card), "spec": f"{family}:{Path(place).name}" if family else Path(place).name}
 
 
-def _facts(layout: Layout, tokens: list[np.ndarray], counts: Any, *, recipe: Recipe, device: str) -> dict[str, Any]:
+def _facts(
+    layout: Layout, tokens: list[np.ndarray], counts: Any, *, recipe: Recipe, known: dict[str, Any]
+) -> dict[str, Any]:
     met = np.zeros(counts.shape[1:], dtype=bool)
     for partition in range(counts.shape[0]):
         met |= np.asarray(counts[partition]) > 0
-    lengths, repeats = np.concatenate(tokens, axis=1)
+    lengths, repeats, cut = np.concatenate(tokens, axis=1)
     return {
         "n_cells": layout.n_cells,
         "n_partitions": len(layout.partitions),
@@ -245,7 +265,8 @@ def _facts(layout: Layout, tokens: list[np.ndarray], counts: Any, *, recipe: Rec
         "cells_not_drawn": layout.not_drawn,
         "tokens_median": float(np.median(lengths)),
         "cells_with_repeats": int(repeats.sum()),
+        "cells_in_cut_batches": int(cut.sum()),
         "pooling": recipe.pooling if repeats.any() else NOT_POOLED,
-        "device": device,
         "n_pairs_met": int(met.sum()),
+        **known,
     }

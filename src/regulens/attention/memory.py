@@ -125,7 +125,7 @@ def explained(found: Budget, *, jobs: int) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as problem:
-        if not _is_shortage(problem):
+        if not is_shortage(problem):
             raise
         several = f" in each of {jobs} processes" if jobs > 1 else ""
         first, stop = found.layers[0]
@@ -137,7 +137,8 @@ def explained(found: Budget, *, jobs: int) -> Iterator[None]:
         raise ParameterError(message) from problem
 
 
-def _is_shortage(problem: BaseException) -> bool:
+def is_shortage(problem: BaseException) -> bool:
+    """Whether an error says that memory ran out."""
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     if isinstance(problem, MemoryError | torch.OutOfMemoryError | TerminatedWorkerError):

@@ -22,7 +22,7 @@ class InMemory:
         n = len(layout.partitions)
         self.sums = np.zeros((n, *job.whole), dtype=np.float32)
         self.counts = np.zeros((n, *job.shape[-2:]), dtype=np.int32)
-        self.tokens = [np.zeros((2, 0), dtype=np.int64)] * n
+        self.tokens = [np.zeros((3, 0), dtype=np.int64)] * n
 
     def done(self, partition: int, layers: tuple[int, int]) -> bool:
         """Whether these layers of a partition need not be run again."""
@@ -31,7 +31,8 @@ class InMemory:
     def put(self, partition: int, layers: tuple[int, int], found: Gathered) -> None:
         """Keep the finished sums of some layers of a partition."""
         self.sums[partition, slice(*layers)], self.counts[partition] = found.sums, found.counts
-        self.tokens[partition] = found.tokens
+        # A batch that was cut in any pass over the layers counts as cut.
+        self.tokens[partition] = np.maximum(self.tokens[partition], found.tokens) if layers[0] else found.tokens
 
     def checkpoint(self, partition: int, layers: tuple[int, int], n_units: int, found: Gathered) -> None:
         """Nothing: what is in memory ends with the process."""
@@ -83,7 +84,9 @@ class OnDisk:
 
     def all_tokens(self, n_partitions: int) -> list[np.ndarray]:
         """`Gathered.tokens` of every partition."""
-        return [np.array(json.loads(self._markers(p)[0].read_text()), dtype=np.int64) for p in range(n_partitions)]
+        every = ([json.loads(m.read_text()) for m in self._markers(p)] for p in range(n_partitions))
+        # A batch that was cut in any pass over the layers counts as cut.
+        return [np.array(passes, dtype=np.int64).max(axis=0) for passes in every]
 
     def counts(self) -> Any:
         """Counts of all partitions, read as needed."""

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from regulens.attention.accumulate import PairAxes, add_counts, add_layer, places
 from regulens.attention.layout import Unit
+from regulens.attention.memory import is_shortage
 from regulens.attention.recipes import PROBABILITY, Recipe, projection
+from regulens.errors import ParameterError
 from regulens.models.base import AbstractAdapter, LayerAttention
 from regulens.types.cells import Cells
+
+#: Type in which matrix products of the model are done, by name; None leaves them as they are.
+PRECISIONS: dict[str, torch.dtype | None] = {
+    "float32": None,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,8 +36,8 @@ class Gathered:
     counts
         Int32, shape ``(regulator, target)``.
     tokens
-        Int64, shape ``(2, cell)``: real tokens of each cell, in the order in which they were run; and 1 where a
-        regulator or target had several of them, otherwise 0.
+        Int64, shape ``(3, cell)``: real tokens of each cell, in the order in which they were run; 1 where a regulator
+        or target had several of them; 1 where the cell's batch had to be cut because memory ran out; otherwise 0.
     """
 
     sums: np.ndarray
@@ -48,6 +59,10 @@ class Job:
     ----------
     layers
         Layers ``(first, stop)`` that this pass adds up; all by default.
+    precision
+        Name of the type in which matrix products are done, from `PRECISIONS`; the weights have been cast already.
+    device
+        Where the model lies.
     """
 
     adapter: AbstractAdapter
@@ -56,6 +71,8 @@ class Job:
     seed: int
     recipe: Recipe = PROBABILITY
     layers: tuple[int, int] | None = None
+    precision: str = "float32"
+    device: str = "cpu"
 
     @property
     def span(self) -> tuple[int, int]:
@@ -79,24 +96,94 @@ class _Enough(Exception):
 
 
 def run_unit(job: Job, unit: Unit) -> Gathered:
-    """Run the cells of a unit and add up their attention, batch by batch, in order."""
+    """Run the cells of a unit and add up their attention, batch by batch, in order.
+
+    Where memory runs out on a batch, the whole unit is begun again with that batch and those after it, whose cells are
+    longer, cut in two; so on down to single cells. A unit always begins with its own batches: what other units met
+    with does not enter.
+
+    Raises
+    ------
+    MemoryError, RuntimeError
+        When memory runs out on a single cell.
+    """
     sums = np.zeros(job.shape, dtype=np.float64)
     counts = np.zeros(job.shape[-2:], dtype=np.int32)
-    tokens = []
+    batches = [(rows, False) for rows in unit.batches]
+    while True:
+        tokens: list[np.ndarray] = []
+        try:
+            for rows, cut in batches:
+                tokens.append(_add_batch(job, rows, sums, counts, cut=cut))
+        except (MemoryError, RuntimeError) as problem:
+            if len(batches[len(tokens)][0]) == 1 or not is_shortage(problem):
+                raise
+        else:
+            if job.precision != "float32" and not np.isfinite(sums).all():
+                refuse_overflow(job)
+            return Gathered(sums, counts, np.concatenate(tokens, axis=1))
+        # Outside of the handler, whose traceback holds on to the tensors that did not fit.
+        batches = _cut(batches, len(tokens))
+        sums[:], counts[:] = 0.0, 0
+        if job.device == "cuda":
+            torch.cuda.empty_cache()
+
+
+def refuse_overflow(job: Job) -> None:
+    """Say that half precision cannot hold what the model computes.
+
+    Raises
+    ------
+    ParameterError
+        Always.
+    """
+    message = (
+        f"Expected finite attention in {job.precision}, got values that overflow: the states of "
+        f"{job.adapter.card.name} leave its range. Use float32 or bfloat16."
+    )
+    raise ParameterError(message)
+
+
+def _cut(batches: list[tuple[tuple[int, ...], bool]], first: int) -> list[tuple[tuple[int, ...], bool]]:
+    """Batches of a unit with those from position `first` on cut in two, and marked.
+
+    >>> _cut([((1, 2), False), ((3, 4, 5), False), ((6,), False)], 1)
+    [((1, 2), False), ((3, 4), True), ((5,), True), ((6,), False)]
+    """
+    out = batches[:first]
+    for rows, cut in batches[first:]:
+        middle = -(-len(rows) // 2)
+        out += [(rows[:middle], True), (rows[middle:], True)] if len(rows) > 1 else [(rows, cut)]
+    return out
+
+
+def _add_batch(job: Job, rows: tuple[int, ...], sums: np.ndarray, counts: np.ndarray, *, cut: bool) -> np.ndarray:
+    """Run one batch and add it to the sums and counts; returns its columns of `Gathered.tokens`."""
     first, stop = job.span
-    for rows in unit.batches:
-        batch = job.adapter.tokenize(job.cells, np.array(rows, dtype=np.int64), seed=job.seed)
-        found = places(batch, job.axes)
+    batch = job.adapter.tokenize(job.cells, np.array(rows, dtype=np.int64), seed=job.seed)
+    found = places(batch, job.axes)
 
-        def tap(layer: LayerAttention, found: list = found) -> None:
-            if layer.layer >= first:
-                by_head = projection(job.adapter, layer.layer) if job.recipe.weighted else None
+    def tap(layer: LayerAttention) -> None:
+        if layer.layer >= first:
+            by_head = projection(job.adapter, layer.layer) if job.recipe.weighted else None
+            with torch.autocast(job.device, enabled=False):
                 add_layer(sums, layer, found, recipe=job.recipe, by_head=by_head, first=first)
-            if layer.layer + 1 == stop < job.adapter.card.n_layers:
-                raise _Enough
+        if layer.layer + 1 == stop < job.adapter.card.n_layers:
+            raise _Enough
 
-        with contextlib.suppress(_Enough):
-            job.adapter.forward(batch, tap=tap)
-        add_counts(counts, found)
-        tokens.append([batch.mask.sum(axis=1), [place.repeats for place in found]])
-    return Gathered(sums, counts, np.concatenate(tokens, axis=1).astype(np.int64))
+    with contextlib.suppress(_Enough), multiplying_in(job.precision, job.device):
+        job.adapter.forward(batch, tap=tap)
+    add_counts(counts, found)
+    repeats = [place.repeats for place in found]
+    return np.array([batch.mask.sum(axis=1), repeats, [cut] * len(rows)], dtype=np.int64)
+
+
+@contextlib.contextmanager
+def multiplying_in(precision: str, device: str) -> Iterator[None]:
+    """Have matrix products done in another precision for a while; nothing for float32."""
+    dtype = PRECISIONS[precision]
+    if dtype is None:
+        yield
+        return
+    with torch.autocast(device, dtype=dtype):
+        yield

@@ -26,8 +26,10 @@ _LOG = logging.getLogger(__name__)
 
 #: Queries per step of the stand-in: bounds its memory at ``cells × heads × 256 × keys`` numbers.
 _CHUNK = 256
-#: What a fused kernel may differ by, on logits of order one, before it is not trusted. Float32 gives about 1e-6.
-_TRUST = 1e-4
+#: What a fused kernel may differ by, on logits of order one, before it is not trusted. Float32 gives about 1e-6; half
+#: precision rounds what it returns to 8 or 11 bits, and the shares before they meet the values.
+_TRUST = {torch.bfloat16: 1e-2, torch.float16: 2e-3}
+_TRUST_WIDE = 1e-4
 
 
 class _Fused(Protocol):
@@ -99,9 +101,10 @@ def attend(
     out
         Shape of `q`.
     lse
-        Row log-sum-exp over unmasked keys (natural logarithm), shape ``(cell, head, position)``.
+        Row log-sum-exp over unmasked keys (natural logarithm), shape ``(cell, head, position)``; float32 or better,
+        also where q, k and v are in half precision.
     probabilities
-        Shape ``(cell, head, query, key)`` with ``kernel="plain"``, otherwise None.
+        Shape ``(cell, head, query, key)`` with ``kernel="plain"``, otherwise None; float32 or better.
 
     Raises
     ------
@@ -125,22 +128,34 @@ def attend(
         _check_causal(q, k, key_mask)
     scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
     bias = _bias(key_mask, k, key_bias)
-    if kernel == "plain":
-        logits = torch.matmul(q, k.transpose(-1, -2)) * scale
-        if bias is not None:
-            logits = logits + bias
-        if causal:
-            logits = logits.masked_fill(_ahead(q.shape[-2], q.device), -math.inf)
-        lse = torch.logsumexp(logits, dim=-1)
-        weights = torch.softmax(logits, dim=-1)
-        return torch.matmul(weights, v), lse, weights
-    if kernel == "chunked":
-        return *chunked(q, k, v, bias, scale, causal=causal), None
-    if kernel != "fused":
-        message = f"Expected kernel 'fused', 'plain' or 'chunked', got {kernel!r}."
-        raise ParameterError(message)
-    out, lse = fused_for(q.device.type, causal=causal)(q, k, v, bias, scale, causal=causal)
+    # Logits are formed as they are written here, whatever an automatic choice of precision around the call would do.
+    with torch.autocast(q.device.type, enabled=False):
+        if kernel == "plain":
+            wide = wide_type(q)
+            logits = torch.matmul(q.to(wide), k.to(wide).transpose(-1, -2)) * scale
+            if bias is not None:
+                logits = logits + bias
+            if causal:
+                logits = logits.masked_fill(_ahead(q.shape[-2], q.device), -math.inf)
+            lse = torch.logsumexp(logits, dim=-1)
+            weights = torch.softmax(logits, dim=-1)
+            return torch.matmul(weights, v.to(wide)).to(q.dtype), lse, weights
+        if kernel == "chunked":
+            return *chunked(q, k, v, bias, scale, causal=causal), None
+        if kernel != "fused":
+            message = f"Expected kernel 'fused', 'plain' or 'chunked', got {kernel!r}."
+            raise ParameterError(message)
+        out, lse = fused_for(q.device.type, causal=causal, dtype=q.dtype)(q, k, v, bias, scale, causal=causal)
     return out, lse, None
+
+
+def wide_type(x: torch.Tensor) -> torch.dtype:
+    """Type in which logits and log-sum-exp of `x` are kept: its own, but at least float32.
+
+    >>> wide_type(torch.zeros(1, dtype=torch.bfloat16)), wide_type(torch.zeros(1, dtype=torch.float64))
+    (torch.float32, torch.float64)
+    """
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def attend_layer(
@@ -171,6 +186,8 @@ def attend_layer(
     What the heads read, shape of `q`, before the output projection.
     """
     scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
+    # Rotary angles are float32: in a pass in half precision they would leave query and key wider than the value.
+    q, k = q.to(v.dtype), k.to(v.dtype)
     out, lse, probabilities = attend(
         q, k, v, key_mask=key_mask, key_bias=key_bias, causal=causal, scale=scale, kernel=kernel
     )
@@ -228,7 +245,8 @@ def softmax_rows(layer: LayerAttention, positions: torch.Tensor) -> torch.Tensor
     positions = positions.to(layer.q.device)
     if layer.probabilities is not None:
         return layer.probabilities[:, :, positions]
-    logits = torch.matmul(layer.q[:, :, positions], layer.k.transpose(-1, -2)) * layer.scale
+    wide = wide_type(layer.q)
+    logits = torch.matmul(layer.q[:, :, positions].to(wide), layer.k.to(wide).transpose(-1, -2)) * layer.scale
     bias = _bias(layer.key_mask, layer.k, layer.key_bias)
     if bias is not None:
         logits += bias
@@ -336,17 +354,17 @@ def softmax_block_into(
 
 
 @functools.cache
-def fused_for(device: str, *, causal: bool = False) -> _Fused:
-    """Return the fused kernel that has proved itself on this kind of device, else the chunked stand-in."""
+def fused_for(device: str, *, causal: bool = False, dtype: torch.dtype = torch.float32) -> _Fused:
+    """Return the fused kernel that has proved itself on this kind of device and numbers, else the chunked stand-in."""
     fused = {"cpu": _fused_cpu, "cuda": _fused_cuda}.get(device)
     if fused is None:
         return chunked
     try:
-        error = _disagreement(fused, device, causal=causal)
+        error = _disagreement(fused, device, causal=causal, dtype=dtype)
     except (AttributeError, RuntimeError, TypeError, ValueError) as problem:
         _LOG.warning("no fused attention with a log-sum-exp on %s (%s); using the chunked one", device, problem)
         return chunked
-    if not error <= _TRUST:
+    if not error <= _TRUST.get(dtype, _TRUST_WIDE):
         _LOG.warning("fused attention on %s differs by %.1e from the softmax; using the chunked one", device, error)
         return chunked
     return fused
@@ -356,18 +374,19 @@ def chunked(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor | None, scale: float, *, causal: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Exact attention by blocks of queries: the stand-in where no fused kernel returns its log-sum-exp."""
-    out, lse = torch.empty_like(q), torch.empty(q.shape[:-1], dtype=q.dtype, device=q.device)
-    keys = k.transpose(-1, -2) * scale
+    wide = wide_type(q)
+    out, lse = torch.empty_like(q), torch.empty(q.shape[:-1], dtype=wide, device=q.device)
+    keys, values = k.to(wide).transpose(-1, -2) * scale, v.to(wide)
     position = torch.arange(k.shape[-2], device=q.device)
     for start in range(0, q.shape[-2], _CHUNK):
         part = slice(start, start + _CHUNK)
-        logits = torch.matmul(q[:, :, part], keys)
+        logits = torch.matmul(q[:, :, part].to(wide), keys)
         if bias is not None:
             logits += bias
         if causal:
             logits.masked_fill_(ahead_of(position[part], position), -math.inf)
         lse[:, :, part] = torch.logsumexp(logits, dim=-1)
-        out[:, :, part] = torch.matmul(logits.sub_(lse[:, :, part, None]).exp_(), v)
+        out[:, :, part] = torch.matmul(logits.sub_(lse[:, :, part, None]).exp_(), values)
     return out, lse
 
 
@@ -439,11 +458,14 @@ def _fused_cuda(
     return out, lse[:, :, : q.shape[2]]
 
 
-def _disagreement(fused: _Fused, device: str, *, causal: bool) -> float:
-    """Largest difference between a fused kernel and the explicit softmax over 37 tokens, plain, padded and biased."""
+def _disagreement(fused: _Fused, device: str, *, causal: bool, dtype: torch.dtype = torch.float32) -> float:
+    """Largest difference between a fused kernel and the explicit softmax over 37 tokens, plain, padded and biased.
+
+    In half precision the explicit softmax reads the same rounded numbers, and goes on in float32.
+    """
     shape = (2, 3, 37, 16)
     grid = torch.arange(math.prod(shape), dtype=torch.float32, device=device).view(shape)
-    q, k, v = torch.sin(grid * 0.7), torch.cos(grid * 1.3), torch.sin(grid * 0.11)
+    q, k, v = (x.to(dtype) for x in (torch.sin(grid * 0.7), torch.cos(grid * 1.3), torch.sin(grid * 0.11)))
     mask = torch.ones(2, 37, dtype=torch.bool, device=device)
     mask[1, 20:] = False
     worst = 0.0

@@ -31,7 +31,7 @@ from torch import nn
 from regulens.errors import ModelError, ParameterError, examples
 from regulens.models.base import NO_EDITS, AbstractAdapter, Edits, Kernel, Tap, TokenBatch
 from regulens.models.dictionaries import read_dictionary
-from regulens.models.kernel import attend_layer, padding_mask
+from regulens.models.kernel import attend_layer, padding_mask, wide_type
 from regulens.models.loading import (
     Family,
     check_tensors,
@@ -170,7 +170,9 @@ class Uce(nn.Module):
 
     def embed_tokens(self, tokens: torch.Tensor) -> torch.Tensor:
         """Tokens without their place in the sentence, shape of `tokens` with the width behind."""
-        unit = F.normalize(self.pe_embedding(tokens), dim=-1)
+        # At least in float32, also in a pass in half precision, where the row of the padding, all zeros, would be 0/0.
+        rows = self.pe_embedding(tokens)
+        unit = F.normalize(rows.to(wide_type(rows)), dim=-1)
         encoded = self.encoder(unit)
         return encoded * math.sqrt(encoded.shape[-1])
 

@@ -118,15 +118,14 @@ def test_the_budget(toy):
         budget(toy.card, **sizes, batch_tokens=0)
 
 
-@pytest.mark.parametrize(
-    "problem",
-    [
-        MemoryError(),
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried"),
-    ],
-    ids=["python", "cuda", "cpu"],
-)
+SHORTAGES = [
+    MemoryError(),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried"),
+]
+
+
+@pytest.mark.parametrize("problem", SHORTAGES, ids=["python", "cuda", "cpu"])
 def test_out_of_memory_says_what_to_lower(problem, toy, few, axes, tmp_path, monkeypatch):
     def forward(self, batch, *, tap=None):
         raise problem
@@ -175,3 +174,44 @@ def test_devices(toy, few, axes, monkeypatch):
     assert moves == ["cuda", "cpu"] and moved.facts["device"] == "cuda"
     plain = extract(toy, few, **axes)
     assert plain.facts["device"] == "cpu" and plain.summary.digest != moved.summary.digest
+
+
+class Narrow(ToyAdapter):
+    """A device on which a pass of more than so many tokens, padding included, does not fit."""
+
+    def __init__(self, *args, most, problem, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.most, self.problem, self.passes = most, problem, []
+
+    def forward(self, batch, *, tap=None, kernel="fused"):
+        self.passes.append(batch.tokens.shape)
+
+        def watched(layer):
+            # Memory runs out late, when earlier layers have been added to the sums already.
+            if layer.layer == 3 and batch.tokens.size > self.most:
+                raise self.problem
+            tap(layer)
+
+        return super().forward(batch, tap=watched, kernel=kernel)
+
+
+@pytest.mark.parametrize("problem", SHORTAGES, ids=["python", "cuda", "cpu"])
+def test_a_batch_that_does_not_fit_is_cut(problem, toy, few, axes, tmp_path):
+    narrow = Narrow(few.genes.symbols[2:][::-1], most=100, problem=problem)
+    exact = extract(toy, few, **axes, seed=3)
+    found = extract(narrow, few, **axes, seed=3)
+    assert max(a * b for a, b in narrow.passes) > 100 and 0 < found.facts["cells_in_cut_batches"] <= 30
+    assert exact.facts["cells_in_cut_batches"] == 0
+    np.testing.assert_array_equal(found.summary.counts, exact.summary.counts)
+    np.testing.assert_allclose(found.summary.sums, exact.summary.sums, atol=2e-6)
+    assert found.summary.digest == exact.summary.digest, "the key is that of the plan"
+    stored = extract(narrow, few, **axes, seed=3, out=tmp_path / "a.zarr")
+    np.testing.assert_array_equal(stored.summary.sums[:], found.summary.sums)
+    assert stored.facts == found.facts
+
+
+def test_a_single_cell_that_does_not_fit_ends_the_run(few, axes):
+    narrow = Narrow(few.genes.symbols[2:][::-1], most=3, problem=MemoryError())
+    with pytest.raises(ParameterError, match="Lower memory"):
+        extract(narrow, few, **axes)
+    assert min(a for a, _ in narrow.passes) == 1
