@@ -37,7 +37,9 @@ class _Section(BaseModel):
 class CellsSection(_Section):
     """Which cells, where their counts are, and what their columns mean."""
 
-    source: Text = Field(default="demo:immune", description="an .h5ad file, or demo:immune, demo:pbmc68k")
+    source: Text = Field(
+        default="demo:immune", description="an .h5ad file, an AnnData .zarr, or demo:immune, demo:pbmc68k"
+    )
     name: Text | None = Field(default=None, description="name in tables; by default that of the file")
     counts: Text = Field(default="auto", description="auto, X, raw, or the name of a layer")
     log1p_cp10k: bool = Field(default=False, description="recover counts from log1p(CP10k) values")
@@ -48,6 +50,10 @@ class CellsSection(_Section):
     donor: Text | None = Field(default=None, description="obs column of the donor")
     batch: Text | None = Field(default=None, description="obs column of the batch")
     perturbation: Text | None = Field(default=None, description="obs column of the perturbation")
+    backed: bool | Literal["auto"] = Field(
+        default="auto",
+        description="leave counts in the file and read them in blocks; auto: above 2 GB; no number changes",
+    )
 
 
 class ModelSection(_Section):
@@ -300,6 +306,7 @@ class Plan(_Section):
         data = self.model_dump(mode="json")
         data.pop("name")
         data["cells"]["source"] = Path(data["cells"]["source"]).name
+        data["cells"].pop("backed")
         for section, key in (("models", "spec"), ("references", "source")):
             for item in data[section]:
                 item[key] = Path(item[key]).name

@@ -204,7 +204,5 @@ def expected_lengths(cells: Cells, known: np.ndarray, max_length: int, *, every_
     every_gene
         The model reads its whole gene list in every cell: `max_length` for a cell with a known gene, 0 for others.
     """
-    present = (cells.counts.data > 0) & known[cells.counts.indices]
-    sums = np.concatenate([[0], np.cumsum(present)])
-    detected = (sums[cells.counts.indptr[1:]] - sums[cells.counts.indptr[:-1]]).astype(np.int64)
+    (detected,) = cells.genes_detected(known)
     return np.where(detected > 0, max_length, 0) if every_gene else np.minimum(detected, max_length)

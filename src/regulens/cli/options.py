@@ -29,7 +29,7 @@ def plan_from(
         str | None,
         typer.Argument(
             metavar="[CELLS|STUDY.yaml]",
-            help="An .h5ad file or a study file (.yaml); without it, the bundled demonstration.",
+            help="An .h5ad file, an AnnData .zarr or a study file (.yaml); without it, the bundled demonstration.",
         ),
     ] = None,
     model: Annotated[

@@ -1,24 +1,36 @@
-"""How do cells come in? Raw counts found and verified, genes mapped, roles as the user named them; the rest counted."""
+"""How do cells come in? Raw counts found and verified, genes mapped, roles as the user named them; the rest counted.
+
+Counts go through one path, in blocks: a pass over the rows verifies them and finds which genes are expressed, and a
+second one brings them into the order of the genes. In memory the second pass is made at once and kept; of a file that
+stays where it is, it is made again for whatever rows are asked for. So both give the same numbers.
+"""
 
 from __future__ import annotations
 
-import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
-from regulens.errors import InputError, NamespaceError, ScaleError, SchemaError, examples, nearest
-from regulens.io.counts import FoundCounts, as_csr, recover_counts, verify_counts
+from regulens.errors import InputError, NamespaceError, ParameterError, ScaleError, SchemaError, examples, nearest
+from regulens.io.backed_counts import BackedCounts
+from regulens.io.cell_files import BACKED_ABOVE, StoredCells, matrix_bytes, open_cells, read_h5ad, require_cells
+from regulens.io.counts import FoundCounts, recover_counts, verify_counts
 from regulens.io.gene_ids import Duplicates, GeneMap, align_genes, check_ids
 from regulens.io.roles import column_of, labels_of, library_sizes
+from regulens.io.rows import AbstractRows, MemoryRows, StoredRows
 from regulens.types.cells import Cells
 from regulens.types.genes import GeneAlignment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from anndata import AnnData
+
+#: Whether counts stay in their file: always, never, or when all matrices of the file take more than 2 GB in memory.
+Backed = bool | Literal["auto"]
 
 
 def read_cells(
@@ -35,8 +47,9 @@ def read_cells(
     total_counts: str | None = None,
     name: str | None = None,
     gene_map: GeneMap | None = None,
+    backed: Backed = "auto",
 ) -> Cells:
-    """Read cells with raw counts from an ``.h5ad`` file or an AnnData, which is not changed.
+    """Read cells with raw counts from an ``.h5ad`` file, an AnnData zarr folder or an AnnData, which is not changed.
 
     Cells without any count, and cells without a label in a column that was named for a role, are dropped and
     counted in ``Cells.dropped``. Genes without any count in the cells kept are dropped and counted as
@@ -62,11 +75,15 @@ def read_cells(
         By default the file's stem.
     gene_map
         By default the bundled human table.
+    backed
+        Whether counts stay in the file and are read in blocks, which changes no number: True, False, or ``"auto"``,
+        when its matrices would take more than 2 GB in memory. Of an AnnData that was opened with ``backed="r"``, those
+        stay that it left in its file (``X`` and ``raw``), unless False.
 
     Raises
     ------
     InputError
-        When the file is missing or cannot be read as ``.h5ad``, or no cell or gene is left.
+        When the file is missing or cannot be read, or no cell or gene is left.
     ScaleError
         When no raw counts are found; the message says what was seen.
     SchemaError
@@ -74,7 +91,7 @@ def read_cells(
     NamespaceError
         When gene names repeat or are not human.
     """
-    data, words = _open(source)
+    data, words = _open(source, backed)
     obs = data.obs
     if not obs.index.is_unique:
         repeated = sorted(set(obs.index[obs.index.duplicated()].astype(str)))
@@ -86,12 +103,16 @@ def read_cells(
     roles = {"cell_state": cell_state, "donor": donor, "batch": batch, "perturbation": perturbation}
     labels = {role: labels_of(obs, column, role=role) for role, column in roles.items() if column is not None}
     total = None if total_counts is None else library_sizes(obs, total_counts)
-    found, var = _find_counts(data, counts, log1p_cp10k=log1p_cp10k, total=total, total_name=total_counts or "")
+    labelled = np.ones(len(obs), dtype=bool)
+    for _, present in labels.values():
+        labelled &= present
+    rows, found, var = _find_counts(
+        data, counts, log1p_cp10k=log1p_cp10k, wanted=labelled, total=total, total_name=total_counts or ""
+    )
 
-    row_sums = np.asarray(found.counts.sum(axis=1, dtype=np.float64)).ravel()
-    library = total if total is not None else (found.total if found.total is not None else row_sums)
-    _check_library(library, row_sums, total_counts)
-    keep, dropped = row_sums > 0, {"zero_counts": int((row_sums == 0).sum())}
+    library = total if total is not None else (found.total if found.total is not None else found.row_sums)
+    _check_library(library, found.row_sums, total_counts)
+    keep, dropped = found.row_sums > 0, {"zero_counts": int((found.row_sums == 0).sum())}
     for role, (_, present) in labels.items():
         # Counted one after the other, so that the reasons add up to the cells dropped.
         dropped[f"missing_{role}"] = int((keep & ~present).sum())
@@ -101,9 +122,14 @@ def read_cells(
         raise InputError(message)
 
     ids = var.index if gene_column is None else _gene_column(var, gene_column)
-    matrix, genes, alignment = _to_genes(found.counts[np.flatnonzero(keep)], ids, gene_map, duplicates)
+    genes, column, alignment = _genes(found.cells_per_column, ids, gene_map, duplicates)
+    merged = len(np.unique(column[column >= 0])) < int((column >= 0).sum())
+    stored = BackedCounts(
+        rows, rule=found.rule, cells=np.flatnonzero(keep), column=column, n_genes=len(genes),
+        nnz=None if merged else int(found.cells_per_column[column >= 0].sum()),
+    )  # fmt: skip
     return Cells(
-        counts=matrix,
+        counts=stored if isinstance(rows, StoredRows) else stored.take(np.arange(stored.shape[0])),
         genes=genes,
         obs=pd.DataFrame(
             {role: values[keep].astype(str) for role, (values, _) in labels.items()},
@@ -119,52 +145,110 @@ def read_cells(
     )
 
 
-def read_h5ad(path: Path) -> AnnData:
-    """Read an ``.h5ad`` file without anndata's warnings about files of older versions.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Source:
+    """Annotation, and matrices that are opened when they are looked at.
 
-    Raises
-    ------
-    InputError
-        When the file is missing, is no ``.h5ad``, or is damaged.
+    Parameters
+    ----------
+    raw, x
+        Words, rows and genes; None where there is none.
+    layers
+        Rows by name.
     """
-    if not path.is_file():
-        what = "a folder" if path.is_dir() else "no such file"
-        near = nearest(path.name, [p.name for p in path.parent.glob("*.h5ad")]) if path.parent.is_dir() else ""
-        message = f"Expected an .h5ad file at {path}, got {what}.{near} Check the path."
-        raise InputError(message)
-    import anndata as ad
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ad.read_h5ad(path)
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        message = (
-            f"Expected a readable .h5ad file, got '{reason}' from {path.name}. The file is damaged, cut short or of "
-            f"another format: copy it again, or write it with anndata's write_h5ad."
-        )
-        raise InputError(message) from error
+    obs: pd.DataFrame
+    var: pd.DataFrame
+    raw_var: pd.DataFrame | None
+    raw: Callable[[], AbstractRows] | None
+    x: Callable[[], AbstractRows] | None
+    layers: dict[str, Callable[[], AbstractRows]]
 
 
-def _open(source: Any) -> tuple[AnnData, str]:
+def _open(source: Any, backed: Backed) -> tuple[_Source, str]:
+    if backed not in (True, False, "auto"):
+        message = f"Expected backed to be True, False or 'auto', got {backed!r}."
+        raise ParameterError(message)
     if isinstance(source, str | Path):
-        return read_h5ad(Path(source).expanduser()), Path(source).name
+        path = Path(source).expanduser()
+        require_cells(path)
+        stay = backed is True or (backed == "auto" and (matrix_bytes(path) or 0) > BACKED_ABOVE)
+        if stay and matrix_bytes(path) is None:
+            message = (
+                f"Expected a file that anndata 0.7 or later has written, to read it in blocks, got an older one in "
+                f"{path.name}. Read it whole (cells.backed: false), or write it again with anndata's write_h5ad."
+            )
+            raise InputError(message)
+        return (_of_file(open_cells(path)) if stay else _of_anndata(read_h5ad(path))), path.name
     if not all(hasattr(source, a) for a in ("obs", "var", "X", "layers")):
         message = f"Expected a path or an AnnData, got {type(source).__name__}. Wrap the matrix in an AnnData first."
         raise InputError(message)
-    return source, "AnnData"
+    is_backed = bool(getattr(source, "isbacked", False))
+    if backed is True and not is_backed:
+        message = (
+            "Expected a path, or an AnnData opened with backed='r', to leave its counts in the file, got an AnnData in "
+            "memory. Leave out `backed`."
+        )
+        raise ParameterError(message)
+    return (_of_backed(source) if is_backed and backed is not False else _of_anndata(source)), "AnnData"
 
 
-def _candidates(data: AnnData, counts: str) -> list[tuple[str, Any, pd.DataFrame]]:
-    """Places to look for counts: words, matrix, var."""
+def _of_file(stored: StoredCells) -> _Source:
+    return _Source(
+        obs=stored.obs,
+        var=stored.var,
+        raw_var=stored.raw_var,
+        raw=None if stored.raw_var is None else lambda: stored.rows("raw/X"),
+        x=(lambda: stored.rows("X")) if stored.has_x else None,
+        layers={layer: lambda key=f"layers/{layer}": stored.rows(key) for layer in stored.layers},
+    )
+
+
+def _of_anndata(data: AnnData) -> _Source:
+    return _Source(
+        obs=data.obs,
+        var=data.var,
+        raw_var=None if data.raw is None else data.raw.var,
+        raw=None if data.raw is None else lambda: MemoryRows(_loaded(data.raw.X)),
+        x=None if data.X is None else lambda: MemoryRows(_loaded(data.X)),
+        layers={layer: lambda matrix=matrix: MemoryRows(_loaded(matrix)) for layer, matrix in data.layers.items()},
+    )
+
+
+def _of_backed(data: AnnData) -> _Source:
+    """An AnnData that left `X` and `raw` in its file, unless it shows only some of its cells or genes."""
+    whole = _of_anndata(data)
+    path = Path(data.filename)
+    try:
+        if data.is_view or matrix_bytes(path) is None:
+            return whole
+    except InputError:  # opened for writing, so that nobody else can read it
+        return whole
+    stored = StoredCells(
+        path=path, obs=data.obs, var=data.var, raw_var=whole.raw_var, layers=(), has_x=whole.x is not None
+    )
+    left = _of_file(stored)
+    return _Source(
+        obs=data.obs, var=data.var, raw_var=whole.raw_var, raw=left.raw, x=left.x, layers=whole.layers
+    )  # fmt: skip
+
+
+def _loaded(matrix: Any) -> Any:
+    """A matrix of a backed AnnData in memory; any other as it is."""
+    if hasattr(matrix, "to_memory"):
+        return matrix.to_memory()
+    return matrix[...] if type(matrix).__module__.startswith(("h5py", "zarr")) else matrix
+
+
+def _candidates(data: _Source, counts: str) -> list[tuple[str, Callable[[], AbstractRows], pd.DataFrame]]:
+    """Places to look for counts: words, rows, var."""
     places = {}
     if "counts" in data.layers:
         places["counts"] = ("layers['counts']", data.layers["counts"], data.var)
-    if data.raw is not None:
-        places["raw"] = ("raw", data.raw.X, data.raw.var)
-    if data.X is not None:
-        places["X"] = ("X", data.X, data.var)
+    if data.raw is not None and data.raw_var is not None:
+        places["raw"] = ("raw", data.raw, data.raw_var)
+    if data.x is not None:
+        places["X"] = ("X", data.x, data.var)
     if counts == "auto":
         if not places:
             message = (
@@ -182,15 +266,17 @@ def _candidates(data: AnnData, counts: str) -> list[tuple[str, Any, pd.DataFrame
 
 
 def _find_counts(
-    data: AnnData, counts: str, *, log1p_cp10k: bool, total: np.ndarray | None, total_name: str
-) -> tuple[FoundCounts, pd.DataFrame]:
+    data: _Source, counts: str, *, log1p_cp10k: bool, wanted: np.ndarray, total: np.ndarray | None, total_name: str
+) -> tuple[AbstractRows, FoundCounts, pd.DataFrame]:
     refusals: list[ScaleError] = []
-    for where, raw, var in _candidates(data, counts):
-        matrix = as_csr(raw)
+    for where, opened, var in _candidates(data, counts):
         try:
+            rows = opened()
             if log1p_cp10k:
-                return recover_counts(matrix, where=where, total=total, total_name=total_name), var
-            return verify_counts(matrix, where=where), var
+                found = recover_counts(rows, where=where, wanted=wanted, total=total, total_name=total_name)
+            else:
+                found = verify_counts(rows, where=where, wanted=wanted)
+            return rows, found, var
         except ScaleError as error:
             refusals.append(error)
     # The last place is X, which is what people look at; the first refusal is about the place meant for counts.
@@ -214,10 +300,10 @@ def _gene_column(var: pd.DataFrame, column: str) -> list[str]:
     return [str(v) for v in column_of(var, column, purpose="gene ids", table="var").to_numpy(dtype=object)]
 
 
-def _to_genes(
-    counts: sp.csr_matrix, ids: Any, gene_map: GeneMap | None, duplicates: Duplicates
-) -> tuple[sp.csr_matrix, Any, GeneAlignment]:
-    """Counts per gene of the vocabulary, without genes that no cell expresses.
+def _genes(
+    cells_per_column: np.ndarray, ids: Any, gene_map: GeneMap | None, duplicates: Duplicates
+) -> tuple[Any, np.ndarray, GeneAlignment]:
+    """Genes that any cell expresses, the gene of every stored column (−1 for none), and what became of each.
 
     Silent columns leave before ids are compared: otherwise an approved symbol without a count would push out the
     alias that carries the counts.
@@ -225,17 +311,16 @@ def _to_genes(
     names = [str(i) for i in ids]
     gene_map = GeneMap.bundled() if gene_map is None else gene_map
     check_ids(names, gene_map, duplicates=duplicates)
-    expressed = np.flatnonzero(counts.getnnz(axis=0))
+    expressed = np.flatnonzero(cells_per_column)
     if not expressed.size:
         message = f"Expected genes with counts, got none of {len(names)}. Check the layer and the cells."
         raise InputError(message)
-    genes, column, aligned = align_genes([names[i] for i in expressed], gene_map, duplicates=duplicates)
+    genes, aligned_column, aligned = align_genes([names[i] for i in expressed], gene_map, duplicates=duplicates)
     if not len(genes):
         message = f"Expected genes with usable ids, got none of {len(names)} (such as {examples(names, limit=3)})."
         raise NamespaceError(message)
-    kept = column >= 0
-    ones = np.ones(int(kept.sum()), dtype=np.float32)
-    sum_up = sp.csr_matrix((ones, (expressed[kept], column[kept])), (len(names), len(genes)))
+    column = np.full(len(names), -1, dtype=np.int64)
+    column[expressed] = aligned_column
     table = pd.DataFrame(
         {"input": names, "status": "unexpressed", "symbol": "", "ensembl": "", "reason": "no count in any cell kept"}
     )
@@ -243,4 +328,4 @@ def _to_genes(
         words = table[field].to_numpy(dtype=object).copy()
         words[expressed] = aligned.table[field].to_numpy(dtype=object)
         table[field] = words
-    return sp.csr_matrix(counts @ sum_up), genes, GeneAlignment(table=table)
+    return genes, column, GeneAlignment(table=table)

@@ -91,6 +91,7 @@ def verify(adapter: AbstractAdapter, cells: Cells, *, n_cells: int = 4, seed: in
         raise ParameterError(message)
     too_large = adapter.every_gene and adapter.card.n_heads * adapter.card.max_length**2 > MAP_LIMIT
     rows = np.arange(min(1 if too_large else n_cells, cells.n_cells))
+    cells = cells.load(rows)
     known = adapter.gene_tokens(cells.genes)
     batch = adapter.tokenize(cells, rows, seed=seed)
     again = adapter.tokenize(cells, rows, seed=seed)

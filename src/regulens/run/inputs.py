@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from regulens._version import __version__
+from regulens.io.cell_files import is_zarr
 from regulens.models.hub import record
 from regulens.plan import Plan
 from regulens.provenance import digest_of, sha256_file, versions
@@ -23,8 +24,9 @@ def _fingerprint(source: str) -> str:
     if path.is_file():
         return sha256_file(path)
     if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.is_file())
-        return digest_of([(p.name, sha256_file(p)) for p in files])
+        # The chunks of a zarr folder lie below it; what else lies below a folder of weights is not read.
+        files = sorted(p for p in (path.rglob("*") if is_zarr(path) else path.iterdir()) if p.is_file())
+        return digest_of([(p.relative_to(path).as_posix(), sha256_file(p)) for p in files])
     return "absent"
 
 

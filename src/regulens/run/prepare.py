@@ -178,7 +178,7 @@ def _read_cells(plan: Plan) -> Cells:
     return read_cells(
         plan.resolve(c.source), cell_state=c.cell_state, donor=c.donor, batch=c.batch, perturbation=c.perturbation,
         counts=c.counts, log1p_cp10k=c.log1p_cp10k, gene_column=c.gene_column, duplicates=c.duplicates,
-        total_counts=c.total_counts, name=c.name,
+        total_counts=c.total_counts, name=c.name, backed=c.backed,
     )  # fmt: skip
 
 
@@ -265,10 +265,9 @@ def prepare(plan: Plan, *, progress: Progress = SILENT) -> Prepared:
             vocabulary[name] = known
         # Every model is judged on the same cells, so a cell that one of them cannot read leaves all of them.
         readable = np.ones(cells.n_cells, dtype=bool)
-        for name, known in vocabulary.items():
-            if adapters[name].card.n_layers == 0:  # reads no cells
-                continue
-            readable &= cells.counts[:, known].getnnz(axis=1) > 0
+        reading = [k for name, k in vocabulary.items() if adapters[name].card.n_layers > 0]  # others read no cells
+        for detected in cells.genes_detected(*reading):
+            readable &= detected > 0
         unreadable = int((~readable).sum())
         if unreadable:
             if unreadable == cells.n_cells:

@@ -75,7 +75,7 @@ def estimate_cost(prepared: Prepared) -> dict[str, Any]:
         if model in prepared.without_attention:
             continue  # nothing is read in cells
         known = prepared.vocabulary[model]
-        expressed = np.asarray((cells.counts[:, known] > 0).sum(axis=1)).ravel()
+        (expressed,) = cells.genes_detected(known)
         tokens = np.minimum(expressed, card.max_length)
         accumulator = card.n_layers * card.n_heads * 2 * grid * 8
         found[model] = {
@@ -85,7 +85,7 @@ def estimate_cost(prepared: Prepared) -> dict[str, Any]:
             "extraction_seconds": round(sum(_flops_per_cell(prepared, model, float(t)) for t in tokens) / rate, 1),
             "partitions": n_partitions,
             "store_bytes_at_most": int(n_partitions * accumulator // 2),  # float32 on disk, before compression
-            "memory_bytes": int(accumulator + card.n_parameters * 4 + cells.counts.data.nbytes * 2),
+            "memory_bytes": int(accumulator + card.n_parameters * 4 + cells.nbytes),
         }
     return {"models": found, "processors": os.cpu_count()}
 
