@@ -181,6 +181,7 @@ ANALYSES: Registry[AnalysisSpec] = Registry(
         "gene_level_baselines": "regulens.analyses.gene_level_baselines:SPEC",
         "expression_matched": "regulens.analyses.expression_matched:SPEC",
         "coexpression_dominance": "regulens.analyses.coexpression_dominance:SPEC",
+        "tf_resolution": "regulens.analyses.tf_resolution:SPEC",
     },
     group="regulens.analyses",
 )

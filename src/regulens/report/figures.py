@@ -10,6 +10,7 @@ from regulens.report import (
     figure_dominance,
     figure_layer_head,
     figure_matched,
+    figure_tf_resolution,
 )
 from regulens.report.figure_spec import FigureSpec
 from regulens.report.figure_style import style, to_png, to_svg
@@ -23,6 +24,7 @@ FIGURES: tuple[FigureSpec, ...] = (
     figure_baselines.SPEC,
     figure_matched.SPEC,
     figure_dominance.SPEC,
+    figure_tf_resolution.SPEC,
 )
 
 

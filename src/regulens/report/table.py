@@ -84,6 +84,14 @@ COLUMNS: dict[str, tuple[str, Format | None, str]] = {
     "auroc_coexpression": ("AUROC co-expression", numbers.fixed, _AUROC),
     "rho_low": ("|ρ| from", numbers.fixed, ""), "rho_high": ("|ρ| to", numbers.fixed, ""),
     "decile": ("decile", numbers.count, ""), "value": ("value", numbers.fixed, ""),
+    "shrunk": ("shrunk", numbers.fixed, "own AUROC and the mean of all, weighed by their errors"),
+    "mean_without": ("mean without it", numbers.fixed, "random-effects mean over the other regulators"),
+    "evidence_strength": ("support of its edges", numbers.short, "sources per edge, or 5 for level A to 1 for E"),
+    "n_tf": ("regulators", numbers.count, "with an AUROC of their own"),
+    "n_above_chance": ("regulators above 0.5", numbers.count, "lower end of their own interval above 0.5"),
+    "mean_tf_auroc": ("mean over regulators", numbers.fixed, "unweighted mean of their AUROCs"),
+    "covariate": ("goes with", quantity_label, ""), "rho": ("Spearman ρ", numbers.signed, ""),
+    "q": ("q", numbers.p_value, "Benjamini-Hochberg within this table"),
     "layer": ("layer", layer_label, "counted from zero"), "n_cells": ("cells", numbers.count, ""),
 }  # fmt: skip
 
@@ -92,6 +100,7 @@ _WORDS = {direction_label, feature_label, form_label, layer_label, quantity_labe
 
 #: value → its limits, printed as one interval column after it.
 _INTERVALS = {"auroc": ("low", "high"), "value": ("low", "high"), "coefficient": ("low", "high"),
+              "shrunk": ("shrunk_low", "shrunk_high"),
               "delta": ("delta_low", "delta_high")}  # fmt: skip
 
 #: (analysis, table) → title; the first of an analysis stands open, the others fold.
@@ -105,6 +114,11 @@ TITLES: dict[str, dict[str, str]] = {
     "expression_matched": {
         "matched": "AUROC on matched pairs", "matched_balance": "Balance of the match",
         "matched_unmatched": "Positive pairs without a match",
+    },
+    "tf_resolution": {
+        "per_tf": "Every regulator by itself", "tf_summary": "Over all regulators",
+        "tf_covariates": "What a regulator's AUROC goes with", "tf_signs": "Edges of known sign only",
+        "tf_rest": "Regulators with too few positives",
     },
     "coexpression_dominance": {
         "dominance": "Attention against co-expression", "dominance_coefficients": "Joint logistic model",

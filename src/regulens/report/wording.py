@@ -151,6 +151,16 @@ def quantity_label(quantity: Any) -> str:
         "auroc_coexpression": "AUROC of co-expression",
         "auroc_difference": "difference of AUROC",
         "attention_coefficient": "coefficient of attention",
+        "pooled_all_pairs": "all pairs in one ranking",
+        "pooled_without_one": "all pairs, without one regulator",
+        "mean_of_regulators": "mean over regulators",
+        "mean_resampled": "mean over regulators, resampled",
+        "mean_random_effects": "mean over regulators, random effects",
+        "new_regulator": "range of another regulator",
+        "sd_between_regulators": "SD between regulators",
+        "share_beyond_error": "share of the spread beyond error (I²)",
+        "regulon_size": "number of targets",
+        "evidence": "support of its edges",
     }
     return known.get(str(quantity), str(quantity).replace("_", " "))
 
