@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,22 +11,29 @@ from regulens.types.ledger import TestLedger
 from regulens.types.results import AnalysisOutcome, Verdict
 from regulens.verdicts import decide
 
+#: What the claims of every study need.
+SPINE = ("reference_recovery", "gene_level_baselines", "expression_matched", "coexpression_dominance")
+
 
 def judge(
-    inp: AnalysisInput, analyses: tuple[str, ...] | None = None, **replaced: Any
+    inp: AnalysisInput, analyses: tuple[str, ...] | None = None, *, parameters: Mapping[str, Any] | None = None
 ) -> tuple[dict[str, AnalysisOutcome], TestLedger, tuple[Verdict, ...]]:
     """Plan, run, record and decide, as an audit does for one model and one reference.
 
     Parameters
     ----------
     analyses
-        Names; all built-in ones by default.
+        Names; `SPINE` by default.
+    parameters
+        Analysis name → overrides of its default parameters.
     """
-    inp = replace(inp, **replaced) if replaced else inp
-    names = ("reference_recovery", "gene_level_baselines", "expression_matched", "coexpression_dominance")
-    specs = [ANALYSES[n] for n in (analyses or names)]
+    given = dict(parameters or {})
+    specs = [ANALYSES[n] for n in (analyses or SPINE)]
     ledger = TestLedger([t for s in specs for t in s.plan(inp.request)])
-    outcomes = {s.name: s.run(inp) for s in specs}
+    outcomes = {
+        s.name: s.run(replace(inp, parameters={**s.parameters, **inp.parameters, **given.get(s.name, {})}))
+        for s in specs
+    }
     for outcome in outcomes.values():
         for record in outcome.records:
             ledger.record(record)

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from regulens.analyses.base import AnalysisInput, StatisticsSettings, TestRequest
 from regulens.analyses.build import build_input
+from regulens.rng import stream
 from regulens.testing.worlds.draft import Cause, Draft
 from regulens.testing.worlds.maps import summarise
 from regulens.types.attention import AttentionSummary
@@ -52,6 +53,19 @@ class World:
         """A broken twin: the two directions of attention exchanged, as a transposed capture would have them."""
         flipped = np.ascontiguousarray(np.asarray(self.summary.sums)[:, :, :, ::-1])
         return replace(self, summary=replace(self.summary, sums=flipped))
+
+    def relabelled(self) -> World:
+        """A broken twin: every regulator keeps its number of positives, and which targets they are is random."""
+        rng = stream(len(self.universe.genes), f"worlds/relabelled/{self.cells.source}")
+        key = np.where(self.universe.candidate, rng.random(self.universe.positive.shape), np.inf)
+        rank = key.argsort(axis=1).argsort(axis=1)
+        positive = rank < self.universe.positive.sum(axis=1, keepdims=True)
+        return replace(self, universe=replace(self.universe, positive=positive))
+
+    def leaking(self) -> World:
+        """A broken twin: attention of a pair is doubled where the reference has an edge."""
+        leak = (1 + self.universe.positive).astype(np.float32)
+        return replace(self, summary=replace(self.summary, sums=np.asarray(self.summary.sums) * leak))
 
 
 def assemble_world(draft: Draft, cause: Cause) -> World:

@@ -1,0 +1,49 @@
+"""Measure sensitivity and false alarms of every confirmatory test and claim in worlds whose truth is known.
+
+python benchmarks/calibrate_analyses.py --worlds 150 --jobs 2
+
+Writes docs/calibration_analyses.tsv. What is expected is declared in `regulens.testing.worlds.expectations`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from regulens.parallel import run_ordered
+from regulens.testing.worlds.expectations import SETTINGS
+from regulens.testing.worlds.measure import answers_of, summarise_answers, tasks_of
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--worlds", type=int, default=150, help="worlds per setting")
+    parser.add_argument(
+        "--settings", nargs="*", default=list(SETTINGS), help="only these; the table then has no others"
+    )
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=100_000, help="of the first world")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "calibration_analyses.tsv")
+    args = parser.parse_args()
+    start = time.perf_counter()
+    tasks = tasks_of(args.settings, n_worlds=args.worlds, first_seed=args.seed)
+    answers = []
+    for done, (task, found) in enumerate(zip(tasks, run_ordered(answers_of, tasks, jobs=args.jobs)), 1):
+        answers += found
+        if done % args.worlds == 0:
+            print(f"{task.setting}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+    table = summarise_answers(answers)
+    table.to_csv(args.out, sep="\t", index=False)
+    wrong = table[table["as_expected"] == "no"]
+    columns = ["analysis", "test", "world", "expected", "share", "low", "high"]
+    print(f"{len(tasks)} worlds in {time.perf_counter() - start:.0f} s; {len(wrong)} of {len(table)} not as expected")
+    if len(wrong):
+        print(wrong[columns].to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Which tests and claims must answer in which world, and which must stay silent?
+
+Declared before anything is measured. A world that is named for neither is one where both answers are right, for example
+a test of plain recovery in a world of hubs. What is declared and does not come out stays declared: `measure` marks it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from regulens.testing.worlds.kinds import KINDS
+
+#: Name of a setting → kind and sizes. Every kind as it is, and no-signal worlds of other shapes.
+SETTINGS: dict[str, tuple[str, dict[str, int]]] = {kind: (kind, {}) for kind in KINDS} | {
+    "no_signal, 12 layers": ("no_signal", {"n_layers": 12, "n_heads": 1}),
+    "no_signal, 600 cells": ("no_signal", {"n_layers": 2, "n_heads": 1, "n_cells": 600}),
+}
+
+#: Parameters that make an analysis affordable in hundreds of small worlds, by analysis.
+SMALLER: dict[str, dict[str, Any]] = {}
+
+CLAIM = "claim"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectation:
+    """What one confirmatory test, or one claim, must do in which settings.
+
+    Parameters
+    ----------
+    analysis
+        Registered name, or ``claim``.
+    test
+        Name of the test or of the claim.
+    answers, silent
+        Keys of `SETTINGS`.
+    upwards
+        Whether only a positive effect is an answer; False for tests of a difference, of spread or of a trend.
+    needs
+        Analyses that a claim is made from.
+    why
+        Setting → sentence, where what is measured differs from what is declared and the cause is known.
+    """
+
+    analysis: str
+    test: str
+    answers: tuple[str, ...] = ()
+    silent: tuple[str, ...] = ()
+    upwards: bool = True
+    needs: tuple[str, ...] = ()
+    why: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_claim(self) -> bool:
+        """Whether this is a claim, decided from several tests."""
+        return self.analysis == CLAIM
+
+    @property
+    def alarms(self) -> float:
+        """Share of silent worlds in which an answer is tolerated: alpha for a test, one in a hundred for a claim."""
+        return 0.01 if self.is_claim else 0.05
+
+
+SPINE = ("reference_recovery", "gene_level_baselines", "expression_matched", "coexpression_dominance")
+#: Reference pairs are attended as pairs, and many are known.
+PLANTED = ("planted_pairs", "incomplete_reference")
+#: Attention and reference share nothing; in the last two both hang together for reasons of their own.
+NOTHING = ("no_signal", "batch", "shared_upstream")
+#: What attention and reference share is said by one-gene statistics of expression.
+EXPRESSED = ("expression_level", "detection")
+#: What they share is a property of single genes that expression does not show in full.
+PROMINENT = ("hubs_only", "degree")
+#: What they share is co-expression, within states or from composition.
+COEXPRESSED = ("coexpression_only", "composition")
+#: Attention knows the reference by any measure of plain recovery.
+RECOVERED = (*PLANTED, "hubs_only", "expression_level", "coexpression_only", "layer_late", "cells_flat")
+
+EXPECTATIONS: tuple[Expectation, ...] = (
+    *(
+        Expectation(analysis="reference_recovery", test=test, answers=RECOVERED, silent=(*NOTHING, "one_regulator"))
+        for test in ("pooled_above_chance", "layer_nested_above_chance", "some_head_above_chance")
+    ),
+    *(
+        Expectation(
+            analysis="gene_level_baselines", test=test, answers=PLANTED, silent=(*NOTHING, *EXPRESSED, "composition")
+        )
+        for test in ("attention_above_best_baseline", "attention_above_gene_model")
+    ),
+    Expectation(
+        analysis="gene_level_baselines", test="attention_above_marginal_product", answers=PLANTED,
+        silent=(*NOTHING, *EXPRESSED, *PROMINENT),
+    ),
+    Expectation(
+        analysis="expression_matched", test="matched_above_chance", answers=PLANTED, silent=(*NOTHING, *EXPRESSED)
+    ),
+    Expectation(
+        analysis="expression_matched", test="matched_above_marginal_product", answers=PLANTED,
+        silent=(*NOTHING, *EXPRESSED, *PROMINENT),
+    ),
+    Expectation(
+        analysis="coexpression_dominance", test="attention_differs_from_coexpression", answers=PLANTED,
+        silent=(*NOTHING, *COEXPRESSED),
+    ),
+    Expectation(
+        analysis="coexpression_dominance", test="attention_coefficient", answers=PLANTED,
+        silent=(*NOTHING, *COEXPRESSED, *EXPRESSED),
+    ),
+    Expectation(
+        analysis=CLAIM, test="beyond_prominence", needs=SPINE, answers=PLANTED,
+        silent=(*NOTHING, *EXPRESSED, *PROMINENT, "composition", "too_few_positives", "one_regulator"),
+    ),
+    Expectation(
+        analysis=CLAIM, test="beyond_coexpression", needs=SPINE, answers=PLANTED,
+        silent=(*NOTHING, *COEXPRESSED, *EXPRESSED, *PROMINENT, "too_few_positives", "one_regulator"),
+        why=dict.fromkeys(
+            PROMINENT,
+            "The rule asks for more than co-expression and both genes' expression know; hubs that expression does not "
+            "show are more. Read it together with beyond_prominence, which is silent here.",
+        ),
+    ),
+)  # fmt: skip

@@ -1,0 +1,101 @@
+"""Every confirmatory test and claim does in each world what was declared for it, on a few seeds; broken twins do not.
+
+The bounds are loose because the worlds are few: a sound test of level 0.05 answers in 2 of 3 silent worlds about once
+in 140 times, and what is measured with hundreds of worlds stands in docs/calibration_analyses.tsv.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from regulens.analyses.base import ANALYSES
+from regulens.testing.worlds.expectations import CLAIM, EXPECTATIONS, SETTINGS, SMALLER, SPINE
+from regulens.testing.worlds.measure import COLUMNS, Answer, Task, answers_of, asked_of, summarise_answers, tasks_of
+
+SEEDS = 3
+ASKED = [s for s in SETTINGS if asked_of(s)]
+
+
+@cache
+def asked(setting: str, twin: str = "") -> tuple[Answer, ...]:
+    return tuple(
+        a
+        for seed in range(500, 500 + SEEDS)
+        for a in answers_of(Task(setting=setting, seed=seed, analyses=asked_of(setting), twin=twin))
+    )
+
+
+def hits(found: tuple[Answer, ...], e) -> int:
+    return sum(a.state in ("answers", "supported") for a in found if (a.analysis, a.test) == (e.analysis, e.test))
+
+
+@pytest.mark.parametrize("setting", ASKED)
+def test_what_must_answer_answers_and_what_must_be_silent_is(setting):
+    found = asked(setting)
+    for e in EXPECTATIONS:
+        if setting in e.why:  # known not to come out; measured and explained in docs/calibration.md
+            continue
+        if setting in e.answers:
+            assert hits(found, e) >= SEEDS - 1, (e.analysis, e.test)
+        elif setting in e.silent:
+            assert hits(found, e) <= (0 if e.is_claim else 1), (e.analysis, e.test)
+
+
+@pytest.mark.parametrize("twin", ["transposed", "relabelled"])
+def test_a_broken_twin_loses_what_was_planted(twin):
+    # plain recovery is left out: a little prominence is in both directions of attention and in regulon sizes
+    found = asked("planted_pairs", twin)
+    lost = [e for e in EXPECTATIONS if "planted_pairs" in e.answers and e.analysis in (*SPINE[1:], CLAIM)]
+    assert lost
+    for e in lost:
+        assert hits(found, e) < SEEDS - 1, (e.analysis, e.test)
+
+
+def test_attention_that_saw_the_labels_breaks_the_silence():
+    found = asked("no_signal", "leaking")
+    broken = [e for e in EXPECTATIONS if "no_signal" in e.silent and hits(found, e) > 1]
+    assert {"matched_above_chance", "attention_above_marginal_product", "pooled_above_chance"} <= {
+        e.test for e in broken
+    }
+
+
+def test_expectations_name_worlds_and_parameters_that_exist():
+    for e in EXPECTATIONS:
+        assert set(e.answers) | set(e.silent) <= set(SETTINGS)
+        assert not set(e.answers) & set(e.silent)
+        assert set(e.why) <= {*e.answers, *e.silent}
+        assert e.answers, f"{e.test} answers nowhere, so nothing shows that it can"
+        assert e.silent, f"{e.test} is silent nowhere, so nothing shows that it can be"
+        assert set(e.needs) <= set(ANALYSES.names())
+    for name, parameters in SMALLER.items():
+        assert set(parameters) <= set(ANALYSES[name].parameters)
+
+
+def test_summary_counts_and_marks():
+    one, two = EXPECTATIONS[0], EXPECTATIONS[-1]
+    answers, silent = one.answers[0], one.silent[0]
+    given = [
+        Answer(analysis=one.analysis, test=one.test, setting=w, seed=s, state=state)
+        for w, states in ((answers, ["answers"] * 7 + ["undefined"] * 3), (silent, ["answers"] * 7 + ["silent"] * 3))
+        for s, state in enumerate(states)
+    ]
+    given += [Answer(analysis=CLAIM, test=two.test, setting=two.silent[0], seed=s, state="not supported")
+              for s in range(10)]  # fmt: skip
+    table = summarise_answers(given)
+    assert tuple(table.columns) == COLUMNS
+    assert table["n_answers"].tolist() == [7, 7, 0]
+    assert table["n_undefined"].tolist() == [3, 0, 0]
+    assert table["as_expected"].tolist() == ["no", "no", "yes"]  # 7 of 10 is neither sensitive nor silent
+    assert table["n_not_supported"].tolist() == [0, 0, 10]
+    assert (table["low"] < 0.7).all()
+    assert (table["high"][:2] > 0.7).all()
+
+
+def test_tasks_are_worlds_of_consecutive_seeds():
+    tasks = tasks_of(["no_signal", "planted_pairs"], n_worlds=2, first_seed=7)
+    assert [(t.setting, t.seed) for t in tasks] == [
+        ("no_signal", 7), ("no_signal", 8), ("planted_pairs", 7), ("planted_pairs", 8)
+    ]  # fmt: skip
+    assert set(SPINE) <= set(tasks[0].analyses)
