@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -138,6 +138,26 @@ class AnalysisInput:
         return stream(self.request.settings.seed, self.stream_name(use))
 
 
+#: Model and reference of an analysis that simulates its data, in test ids, tables and files.
+SIMULATION = "simulation"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationInput:
+    """What an analysis that simulates its own data may look at: settings, parameters and named streams."""
+
+    request: TestRequest
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def stream_name(self, use: str) -> str:
+        """Name of a random stream of this analysis."""
+        return f"{use}/{self.request.model}/{self.request.reference}"
+
+    def rng(self, use: str) -> np.random.Generator:
+        """Generator for a named use; the same for the same plan whatever else runs."""
+        return stream(self.request.settings.seed, self.stream_name(use))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnalysisSpec:
     """A registered analysis.
@@ -149,7 +169,8 @@ class AnalysisSpec:
     plan
         Names → planned tests. Pure; called before data is read.
     run
-        `AnalysisInput` → `AnalysisOutcome`; must record every planned test.
+        `AnalysisInput` (`SimulationInput` where the scope says so) → `AnalysisOutcome`; must record every planned
+        test.
     needs
         What the input must hold: ``attention``, ``expression``, ``reference``; a role of the cells (``donor``);
         ``blocks``, random blocks of cells in the store; ``recipes``, attention under other recipes.
@@ -157,6 +178,9 @@ class AnalysisSpec:
         Default parameters with their values; a plan may override these names and no others.
     protocols
         Protocols that the analysis knows.
+    scope
+        ``model_reference``: runs for every model and reference. ``simulation``: makes its own data, reads no cells,
+        model or reference, and runs once per study; its numbers are marked as simulated wherever they are shown.
     """
 
     name: str
@@ -166,11 +190,12 @@ class AnalysisSpec:
     endpoint: Endpoint
     needs: tuple[str, ...]
     plan: Callable[[TestRequest], tuple[PlannedTest, ...]]
-    run: Callable[[AnalysisInput], AnalysisOutcome]
+    run: Callable[[Any], AnalysisOutcome]
     reference: str
     falsified_by: str
     parameters: dict[str, Any] = field(default_factory=dict)
     protocols: tuple[Protocol, ...] = (Protocol.CORRECTED,)
+    scope: Literal["model_reference", "simulation"] = "model_reference"
 
 
 #: Built-in analyses, in the order they are run and reported.
@@ -181,6 +206,7 @@ ANALYSES: Registry[AnalysisSpec] = Registry(
         "gene_level_baselines": "regulens.analyses.gene_level_baselines:SPEC",
         "expression_matched": "regulens.analyses.expression_matched:SPEC",
         "coexpression_dominance": "regulens.analyses.coexpression_dominance:SPEC",
+        "synthetic_cssi": "regulens.analyses.synthetic_cssi:SPEC",
         "tf_resolution": "regulens.analyses.tf_resolution:SPEC",
     },
     group="regulens.analyses",

@@ -88,6 +88,7 @@ def show(
         return
     console = out()
     tests = facts.pop("tests_planned", [])
+    often = "study" if facts.get("scope") == "simulation" else "model and reference"
     text = facts.pop("documentation", "")
     for key, value in facts.items():
         if value not in ("", [], {}, None):
@@ -96,7 +97,7 @@ def show(
     if text:
         console.print(f"\n{text}\n", markup=False)
     if tests:
-        shown = table("tests planned for each model and reference", "test", "hypothesis", "side", "unit", "counts as")
+        shown = table(f"tests planned for each {often}", "test", "hypothesis", "side", "unit", "counts as")
         for test in tests:
             kind = "confirmatory" if test["confirmatory"] else "descriptive"
             shown.add_row(test["id"].rsplit("/", 1)[-1], test["hypothesis"], test["side"], test["unit"], kind)

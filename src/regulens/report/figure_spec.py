@@ -26,6 +26,8 @@ class FigureSpec:
         Run → what is drawn; the endpoint, universe and number of cells are added to it.
     alt
         The same for those who cannot see it, without numbers.
+    simulated
+        The numbers come from simulated cells: the caption says so instead of naming universe and cells.
     """
 
     name: str
@@ -33,3 +35,4 @@ class FigureSpec:
     draw: Callable[[RunView], Figure | None]
     caption: Callable[[RunView], str]
     alt: str
+    simulated: bool = False

@@ -10,12 +10,13 @@ from regulens.report import (
     figure_dominance,
     figure_layer_head,
     figure_matched,
+    figure_synthetic_cssi,
     figure_tf_resolution,
 )
 from regulens.report.figure_spec import FigureSpec
 from regulens.report.figure_style import style, to_png, to_svg
 from regulens.report.model import RunView
-from regulens.report.wording import universe_sentence, with_pooled
+from regulens.report.wording import SIMULATED, universe_sentence, with_pooled
 
 #: In the order of the report: figures with sections of their own, then by analysis.
 FIGURES: tuple[FigureSpec, ...] = (
@@ -24,6 +25,7 @@ FIGURES: tuple[FigureSpec, ...] = (
     figure_baselines.SPEC,
     figure_matched.SPEC,
     figure_dominance.SPEC,
+    figure_synthetic_cssi.SPEC,
     figure_tf_resolution.SPEC,
 )
 
@@ -47,12 +49,13 @@ def draw_all(view: RunView) -> dict[str, Drawn]:
         with style():
             fig = spec.draw(view)
             if fig is not None:
+                data = SIMULATED if spec.simulated else universe_sentence(view)
                 drawn[spec.name] = Drawn(
                     name=spec.name,
                     analysis=spec.analysis,
                     svg=to_svg(fig, spec.name),
                     png=to_png(fig),
-                    caption=f"{spec.caption(view)} {universe_sentence(view)}",
-                    alt=with_pooled(view, spec.alt),
+                    caption=f"{spec.caption(view)} {data}",
+                    alt=f"{spec.alt}." if spec.simulated else with_pooled(view, spec.alt),
                 )
     return drawn

@@ -16,6 +16,9 @@ from regulens.report.numbers import is_missing
 Row = dict[str, Any]
 Context = tuple[str, str]
 
+#: Model and reference of an analysis that made its own data.
+SIMULATION = "simulation"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RunView:
@@ -81,8 +84,8 @@ class RunView:
         return None if found is None or found.empty else found
 
     def of(self, analysis: str, name: str) -> Iterator[tuple[str, str, pd.DataFrame]]:
-        """(model, reference, table) over the contexts that have the table."""
-        for model, reference in self.contexts:
+        """(model, reference, table) over the contexts that have the table; a simulation has one of its own."""
+        for model, reference in [*self.contexts, (SIMULATION, SIMULATION)]:
             found = self.table(analysis, model, reference, name)
             if found is not None:
                 yield model, reference, found

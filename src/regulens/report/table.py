@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from regulens.report import numbers
-from regulens.report.model import RunView, records
+from regulens.report.model import SIMULATION, RunView, records
 from regulens.report.wording import (
     direction_label,
     feature_label,
@@ -18,6 +18,7 @@ from regulens.report.wording import (
     quantity_label,
     score_label,
     side_label,
+    variant_label,
 )
 
 LIMIT = 50
@@ -92,16 +93,25 @@ COLUMNS: dict[str, tuple[str, Format | None, str]] = {
     "mean_tf_auroc": ("mean over regulators", numbers.fixed, "unweighted mean of their AUROCs"),
     "covariate": ("goes with", quantity_label, ""), "rho": ("Spearman ρ", numbers.signed, ""),
     "q": ("q", numbers.p_value, "Benjamini-Hochberg within this table"),
+    "variant": ("joined by", variant_label, "way of joining strata"), "labels": ("labels of states", None, ""),
+    "label_accuracy": ("accuracy of labels", numbers.fixed, "adjusted Rand index; 0 is chance"),
+    "gain": ("strata − pooled", numbers.signed, "gain in AUROC"), "n_worlds": ("worlds", numbers.count, "simulated"),
+    "auroc_pooled": ("AUROC pooled", numbers.fixed, _AUROC), "auroc_strata": ("AUROC of strata", numbers.fixed, _AUROC),
+    "auprc_pooled": ("AUPRC pooled", numbers.fixed, "average precision"),
+    "auprc_strata": ("AUPRC of strata", numbers.fixed, "average precision"),
+    "f1_pooled": ("F1 pooled", numbers.fixed, ""), "f1_strata": ("F1 of strata", numbers.fixed, ""),
+    "n_true": ("true pairs", numbers.count, ""),
     "layer": ("layer", layer_label, "counted from zero"), "n_cells": ("cells", numbers.count, ""),
 }  # fmt: skip
 
 #: Formats that take words; a word under any other heading is printed as it stands.
-_WORDS = {direction_label, feature_label, form_label, layer_label, quantity_label, score_label, side_label}
+_WORDS = {direction_label, feature_label, form_label, layer_label, quantity_label, score_label, side_label,
+          variant_label}  # fmt: skip
 
 #: value → its limits, printed as one interval column after it.
 _INTERVALS = {"auroc": ("low", "high"), "value": ("low", "high"), "coefficient": ("low", "high"),
               "shrunk": ("shrunk_low", "shrunk_high"),
-              "delta": ("delta_low", "delta_high")}  # fmt: skip
+              "delta": ("delta_low", "delta_high"), "gain": ("gain_low", "gain_high")}  # fmt: skip
 
 #: (analysis, table) → title; the first of an analysis stands open, the others fold.
 TITLES: dict[str, dict[str, str]] = {
@@ -119,6 +129,10 @@ TITLES: dict[str, dict[str, str]] = {
         "per_tf": "Every regulator by itself", "tf_summary": "Over all regulators",
         "tf_covariates": "What a regulator's AUROC goes with", "tf_signs": "Edges of known sign only",
         "tf_rest": "Regulators with too few positives",
+    },
+    "synthetic_cssi": {
+        "synthetic_cssi": "What strata buy", "synthetic_published": "The published simulation",
+        "synthetic_split_half": "The published split-half simulation",
     },
     "coexpression_dominance": {
         "dominance": "Attention against co-expression", "dominance_coefficients": "Joint logistic model",
@@ -152,6 +166,8 @@ def analysis_tables(view: RunView, analysis: str) -> list[Table]:
     for name, title in names.items():
         parts = list(view.of(analysis, name))
         if parts:
+            if all(model == SIMULATION for model, _, _ in parts):
+                title = f"Simulated: {title}"
             out.append(_combine(view, analysis, name, title, parts, is_open=not out))
     return out
 
@@ -237,6 +253,6 @@ def _cells(row: dict[str, Any], names: Sequence[str]) -> list[Cell]:
         out.append(cell(row[name], COLUMNS.get(name, ("", None, ""))[1]))
         if name in _INTERVALS and set(_INTERVALS[name]) <= set(row):
             low, high = (row[k] for k in _INTERVALS[name])
-            words = numbers.interval(low, high, sign=name in ("delta", "coefficient"))
+            words = numbers.interval(low, high, sign=name in ("delta", "coefficient", "gain"))
             out.append(Cell(text=words, key="" if numbers.is_missing(low) else repr(float(low))))
     return out

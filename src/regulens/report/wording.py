@@ -320,6 +320,29 @@ def universe_words(view: RunView, reference: str) -> str:
     return f"{reference} (universe {universe['name']}, {count(counts.get('evaluable'))} evaluable edges{pairs})"
 
 
+#: End of the caption of a simulation.
+SIMULATED = "Simulated cells: nothing of the study's cells, models or references was read."
+
+#: Ways of joining strata; the formulas are in docs/analyses/cssi.md.
+_VARIANTS = {
+    "max": "maximum", "absmax": "maximum of |w|", "mean": "mean by cells", "mean_unweighted": "mean of strata",
+    "range": "range", "std": "standard deviation", "deviation": "largest deviation",
+    "wdeviation": "mean deviation by cells", "excess": "maximum above pooled", "lower": "maximum of lower bounds",
+}  # fmt: skip
+
+
+def variant_label(variant: Any) -> str:
+    """Way of joining strata as printed.
+
+    >>> variant_label("max"), variant_label("blend_range_30")
+    ('maximum', '0.3 pooled + 0.7 range')
+    """
+    if str(variant).startswith("blend_"):
+        _, what, share = str(variant).split("_")
+        return f"{int(share) / 100:g} pooled + {1 - int(share) / 100:g} {_VARIANTS[what]}"
+    return _VARIANTS.get(str(variant), str(variant).replace("_", " "))
+
+
 def universe_sentence(view: RunView) -> str:
     """End of every caption: endpoint, universes and cells."""
     where = "; ".join(universe_words(view, r) for r in view.references)

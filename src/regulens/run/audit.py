@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from regulens.analyses.base import SimulationInput
 from regulens.io.atomic import read_json, write_json
 from regulens.io.outcomes import read_outcome, write_outcome
 from regulens.io.run_folder import RunFolder, read_record, read_tables
@@ -77,6 +80,24 @@ def _outcome_key(item: PlannedAnalysis, prepared: Prepared, attention_digest: st
         item.spec.name, item.spec.version, str(item.request), item.section.parameters, attention_digest,
         prepared.cells.digest, prepared.universes[item.request.reference].digest, versions(),
     )  # fmt: skip
+
+
+def _answered(
+    item: PlannedAnalysis, *, key: str, folder: Path, answer: Callable[[], AnalysisOutcome]
+) -> AnalysisOutcome:
+    """Outcome under `key`, made now unless it is on disk; read back, so that a resumed run sees the same values."""
+    names = (label_of(item), item.request.model, item.request.reference)
+    outcome = read_outcome(*names, folder=folder, key=key)
+    if outcome is None:
+        write_outcome(answer(), folder=folder, key=key)
+        outcome = read_outcome(*names, folder=folder, key=key)
+        assert outcome is not None
+    return outcome
+
+
+def _simulate(item: PlannedAnalysis) -> AnalysisOutcome:
+    given = SimulationInput(request=item.request, parameters=item.spec.parameters | item.section.parameters)
+    return replace(item.spec.run(given), analysis=label_of(item))
 
 
 class _Clock:
@@ -210,17 +231,22 @@ def audit(
                 if reason := unmet_needs(item.spec, prepared.cells):
                     outcomes.append((item, _not_run(item, reason)))
                     continue
-                key = _outcome_key(item, prepared, found.digest)
-                names = (label_of(item), model, item.request.reference)
-                outcome = read_outcome(*names, folder=out, key=key)
-                if outcome is None:
-                    write_outcome(_answer(item, prepared, found, cache), folder=out, key=key)
-                    # Read back, so that a resumed run and an uninterrupted one see the same values.
-                    outcome = read_outcome(*names, folder=out, key=key)
-                    assert outcome is not None
+                outcome = _answered(
+                    item, key=_outcome_key(item, prepared, found.digest), folder=out,
+                    answer=partial(_answer, item, prepared, found, cache),
+                )  # fmt: skip
                 outcomes.append((item, outcome))
                 stage.advance()
                 clock.lap(f"{label_of(item)} of {model}")
+            stage.close()
+        simulated = [item for item in prepared.analyses if item.spec.scope == "simulation"]
+        stage = progress.stage("simulations", len(simulated)) if simulated else None
+        for item in simulated:
+            key = digest_of(item.spec.name, item.spec.version, str(item.request), item.section.parameters, versions())
+            outcomes.append((item, _answered(item, key=key, folder=out, answer=partial(_simulate, item))))
+            clock.lap(label_of(item))
+            stage.advance()
+        if stage is not None:
             stage.close()
 
     for _, outcome in outcomes:

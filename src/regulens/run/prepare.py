@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from regulens.analyses.base import ANALYSES, AnalysisSpec, StatisticsSettings, TestRequest
+from regulens.analyses.base import ANALYSES, SIMULATION, AnalysisSpec, StatisticsSettings, TestRequest
 from regulens.errors import InputError, NamespaceError, PlanError, examples, nearest
 from regulens.models.spec import parse
 from regulens.plan import AnalysisSection, CellsSection, Plan, ReferenceSection
@@ -131,15 +131,21 @@ def plan_analyses(plan: Plan) -> tuple[PlannedAnalysis, ...]:
     _unique(references, "reference")
     settings = settings_of(plan)
     planned = []
+
+    def register(sections: list[AnalysisSection], model: str, reference: str) -> None:
+        for section in sections:
+            spec = ANALYSES[section.name]
+            request = TestRequest(
+                model=model, reference=reference, protocol=section.protocol, primary=plan.primary,
+                direction=plan.direction, settings=settings,
+            )  # fmt: skip
+            planned.append(PlannedAnalysis(section=section, spec=spec, request=request, tests=spec.plan(request)))
+
+    simulated = [s for s in plan.analyses if ANALYSES[s.name].scope == "simulation"]
     for model in models:
         for reference in references:
-            for section in plan.analyses:
-                spec = ANALYSES[section.name]
-                request = TestRequest(
-                    model=model, reference=reference, protocol=section.protocol, primary=plan.primary,
-                    direction=plan.direction, settings=settings,
-                )  # fmt: skip
-                planned.append(PlannedAnalysis(section=section, spec=spec, request=request, tests=spec.plan(request)))
+            register([s for s in plan.analyses if s not in simulated], model, reference)
+    register(simulated, SIMULATION, SIMULATION)
     return tuple(planned)
 
 

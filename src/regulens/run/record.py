@@ -58,6 +58,7 @@ def build_record(
             "name": spec.name, "version": spec.version, "title": spec.title, "question": spec.question,
             "reference": spec.reference, "falsified_by": spec.falsified_by, "endpoint": str(spec.endpoint),
             "protocol": str(item.request.protocol), "parameters": spec.parameters | item.section.parameters,
+            "simulated": spec.scope == "simulation",
         }  # fmt: skip
     return {
         "schema_version": SCHEMA_VERSION,
