@@ -88,7 +88,7 @@ class DeLong:
         ]  # fmt: skip
 
 
-def _spread(values: np.ndarray, count: np.ndarray | None = None) -> float:
+def spread(values: np.ndarray, count: np.ndarray | None = None) -> float:
     """Sample variance (ddof 1), over `count` copies of each value."""
     if count is None:
         return float(np.var(values, ddof=1))
@@ -97,7 +97,8 @@ def _spread(values: np.ndarray, count: np.ndarray | None = None) -> float:
     return float(np.sum(count * np.square(values - mean))) / (n - 1.0)
 
 
-def _finished(estimate: np.ndarray, variance: np.ndarray, n_pos: int, n_neg: int, *, is_difference: bool) -> DeLong:
+def finished(estimate: np.ndarray, variance: np.ndarray, n_pos: int, n_neg: int, *, is_difference: bool) -> DeLong:
+    """Standard errors from variances, and the reason wherever there is none."""
     few = f"{n_pos} positives and {n_neg} negatives; DeLong's standard error needs two of each"
     same = "the standard error is 0: the scores separate the labels completely, do not vary, or do not differ"
     reasons = tuple(few if n_pos < 2 or n_neg < 2 else ("" if v > 1e-24 else same) for v in variance)
@@ -142,10 +143,10 @@ def delong(scores: np.ndarray, label: np.ndarray) -> DeLong:
         area = wins / (float(n_pos) * float(n_neg))
         if n_pos < 2 or n_neg < 2:
             return area, np.nan
-        return area, _spread(below / n_neg, pos) / n_pos + _spread(above / n_pos, neg) / n_neg
+        return area, spread(below / n_neg, pos) / n_pos + spread(above / n_pos, neg) / n_neg
 
     found = np.array(list(over_scores(one, len(scores)))).reshape(len(scores), 2)
-    return _finished(found[:, 0], found[:, 1], n_pos, n_neg, is_difference=False)
+    return finished(found[:, 0], found[:, 1], n_pos, n_neg, is_difference=False)
 
 
 def _placement_values(values: np.ndarray, label: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
@@ -177,7 +178,7 @@ def delong_difference(scores: np.ndarray, baseline: np.ndarray, label: np.ndarra
     n_neg = label.size - n_pos
     if n_pos == 0 or n_neg == 0:
         nan = np.full(len(scores), np.nan)
-        return _finished(nan, nan, n_pos, n_neg, is_difference=True)
+        return finished(nan, nan, n_pos, n_neg, is_difference=True)
     shared = _placement_values(baseline[0], label) if len(baseline) == 1 else None
 
     def one(s: int) -> tuple[float, float]:
@@ -185,10 +186,10 @@ def delong_difference(scores: np.ndarray, baseline: np.ndarray, label: np.ndarra
         area0, w10, w01 = shared or _placement_values(baseline[s], label)
         if n_pos < 2 or n_neg < 2:
             return area - area0, np.nan
-        return area - area0, _spread(v10 - w10) / n_pos + _spread(v01 - w01) / n_neg
+        return area - area0, spread(v10 - w10) / n_pos + spread(v01 - w01) / n_neg
 
     found = np.array(list(over_scores(one, len(scores)))).reshape(len(scores), 2)
-    return _finished(found[:, 0], found[:, 1], n_pos, n_neg, is_difference=True)
+    return finished(found[:, 0], found[:, 1], n_pos, n_neg, is_difference=True)
 
 
 def delong_covariance(scores: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -273,8 +274,8 @@ def delong_by_unit(scores: np.ndarray, label: np.ndarray, unit: np.ndarray) -> U
             return
         for s in range(len(scores)):
             area[s, u], v10, v01 = _placement_values(scores[s, rows[u]], label[rows[u]])
-            s10[s, u] = _spread(v10) if v10.size > 1 else np.nan
-            s01[s, u] = _spread(v01) if v01.size > 1 else np.nan
+            s10[s, u] = spread(v10) if v10.size > 1 else np.nan
+            s01[s, u] = spread(v01) if v01.size > 1 else np.nan
 
     for _ in over_scores(one, units.size):
         pass

@@ -8,8 +8,9 @@ import pytest
 from regulens.errors import ParameterError
 from regulens.rng import stream
 from regulens.stats.cluster import auroc_inference, bootstrap_auroc, max_t, max_t_p, twoway_bootstrap_auroc
+from regulens.stats.delong import delong
 from regulens.stats.ranking import auroc, influence
-from regulens.stats.resample import regulator_wins, weighted_from_wins, weighted_two_way
+from regulens.stats.resample import bootstrap_edges, regulator_wins, weighted_from_wins, weighted_two_way
 from regulens.testing.calibration import PairWorld
 
 WORLD = PairWorld(name="small", n_regulators=8, n_targets=30, prevalence=0.1, n_scores=3)
@@ -107,3 +108,34 @@ def test_max_t_from_influence_is_close():
     q = max_t_p(auroc_inference(scores, label, i, j), 0.5, draws=4000, rng=stream(0, "d"))
     np.testing.assert_allclose(p["p_adjusted"], q["p_adjusted"], atol=0.04)
     assert max_t(psi, area, 0.5, i, draws=100, rng=stream(0, "d"))["t"].shape == (4,)
+
+
+def test_blocks_and_single_precision_give_the_same_bootstrap():
+    scores, label, i, _ = data()
+    whole = bootstrap_auroc(scores, label, i, draws=20, rng=stream(1, "b"))
+    blocks = bootstrap_auroc(iter([scores[:1], scores[1:]]), label, i, draws=20, rng=stream(1, "b"))
+    np.testing.assert_array_equal(whole, blocks)
+    small = bootstrap_auroc(scores.astype(np.float32), label, i, draws=20, rng=stream(1, "b"))
+    np.testing.assert_array_equal(whole, small)
+
+
+def test_bootstrap_over_edges_has_the_delong_error():
+    scores, label, _, _ = data()
+    draws = bootstrap_edges(scores, label, draws=4000, rng=stream(2, "edges"))
+    np.testing.assert_allclose(draws.std(1), delong(scores, label).se, rtol=0.08)
+    np.testing.assert_allclose(draws.mean(1), auroc(scores, label), atol=0.003)
+    assert np.isnan(bootstrap_edges(scores, np.zeros(label.size, bool), draws=3, rng=stream(2, "x"))).all()
+
+
+def test_bootstrap_over_edges_is_drawing_pairs():
+    scores, label, _, _ = data()
+    rng = stream(3, "pairs")
+    pos, neg = scores[0][label], scores[0][~label]
+    by_hand = []
+    for _ in range(3000):
+        s = np.r_[rng.choice(pos, pos.size), rng.choice(neg, neg.size)]
+        by_hand.append(auroc(s, np.arange(s.size) < pos.size)[0])
+    found = bootstrap_edges(scores[:1], label, draws=3000, rng=stream(4, "edges"))[0]
+    np.testing.assert_allclose(
+        np.quantile(found, [0.05, 0.5, 0.95]), np.quantile(by_hand, [0.05, 0.5, 0.95]), atol=0.01
+    )
