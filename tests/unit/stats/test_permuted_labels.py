@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numba
 import numpy as np
 import pytest
@@ -62,7 +64,7 @@ def test_every_pair_is_drawn_equally_often():
     count = np.bincount(picked.ravel(), minlength=60)
     assert stats.chisquare(count).pvalue > 0.001
     # a draw starts from the order that the last one left: what they share must still be chance (3 times 4 of 20)
-    shared = np.array([np.isin(a, b).sum() for a, b in zip(picked[:-1], picked[1:])])
+    shared = np.array([np.isin(a, b).sum() for a, b in pairwise(picked)])
     assert abs(shared.mean() - 3 * 16 / 20) < 4 * shared.std() / np.sqrt(shared.size)
 
 
