@@ -9,6 +9,7 @@ from regulens.report import (
     figure_cascade,
     figure_dominance,
     figure_layer_head,
+    figure_layer_hierarchy,
     figure_matched,
     figure_synthetic_cssi,
     figure_tf_resolution,
@@ -25,6 +26,7 @@ FIGURES: tuple[FigureSpec, ...] = (
     figure_baselines.SPEC,
     figure_matched.SPEC,
     figure_dominance.SPEC,
+    figure_layer_hierarchy.SPEC,
     figure_synthetic_cssi.SPEC,
     figure_tf_resolution.SPEC,
 )

@@ -101,6 +101,14 @@ COLUMNS: dict[str, tuple[str, Format | None, str]] = {
     "auprc_strata": ("AUPRC of strata", numbers.fixed, "average precision"),
     "f1_pooled": ("F1 pooled", numbers.fixed, ""), "f1_strata": ("F1 of strata", numbers.fixed, ""),
     "n_true": ("true pairs", numbers.count, ""),
+    "excess": ("beyond its margins", numbers.signed, "AUROC minus that of the layer's own marginal product"),
+    "margin": ("its margins", numbers.fixed, "AUROC of the layer's own marginal product"),
+    "band_low": ("band from", numbers.fixed, "holds for all layers at once"),
+    "band_high": ("band to", numbers.fixed, "holds for all layers at once"),
+    "beyond_coexpression": ("− co-expression", numbers.signed, "paired difference of AUROC"),
+    "layers_above": ("layers above it", numbers.count, ""), "n_layers": ("layers", numbers.count, ""),
+    "autocorrelation": ("autocorrelation", numbers.signed, "lag one, after a straight line"),
+    "others": ("other layers", numbers.fixed, "mean AUROC of the layers not chosen"),
     "layer": ("layer", layer_label, "counted from zero"), "n_cells": ("cells", numbers.count, ""),
 }  # fmt: skip
 
@@ -111,6 +119,9 @@ _WORDS = {direction_label, feature_label, form_label, layer_label, quantity_labe
 #: value → its limits, printed as one interval column after it.
 _INTERVALS = {"auroc": ("low", "high"), "value": ("low", "high"), "coefficient": ("low", "high"),
               "shrunk": ("shrunk_low", "shrunk_high"),
+              "excess": ("excess_low", "excess_high"),
+              "beyond_coexpression": ("beyond_low", "beyond_high"),
+              "change": ("change_low", "change_high"),
               "delta": ("delta_low", "delta_high"), "gain": ("gain_low", "gain_high")}  # fmt: skip
 
 #: (analysis, table) → title; the first of an analysis stands open, the others fold.
@@ -133,6 +144,10 @@ TITLES: dict[str, dict[str, str]] = {
     "synthetic_cssi": {
         "synthetic_cssi": "What strata buy", "synthetic_published": "The published simulation",
         "synthetic_split_half": "The published split-half simulation",
+    },
+    "layer_hierarchy": {
+        "layers": "Every layer", "layer_trend": "Change over depth", "layer_baselines": "What gene-level scores reach",
+        "layer_peak": "Layer chosen on one part, evaluated on the other", "layer_peak_contrasts": "What the choice gains",
     },
     "coexpression_dominance": {
         "dominance": "Attention against co-expression", "dominance_coefficients": "Joint logistic model",

@@ -161,6 +161,9 @@ def quantity_label(quantity: Any) -> str:
         "share_beyond_error": "share of the spread beyond error (I²)",
         "regulon_size": "number of targets",
         "evidence": "support of its edges",
+        "peak_minus_others": "best layer − other layers",
+        "peak_minus_coexpression": "best layer − co-expression",
+        "peak_minus_gene_level": "best layer − best gene-level score",
     }
     return known.get(str(quantity), str(quantity).replace("_", " "))
 
