@@ -8,29 +8,25 @@ import scipy.sparse as sp
 from regulens.compiled import kernel
 from regulens.errors import AlignmentError, ParameterError
 from regulens.stats._kernels import over_scores
+from regulens.stats.permuted_labels import twice_ranks
 
 _BLOCK = 256
 
 
 @kernel
-def _centred_ranks(values):
-    """Average ranks minus their mean, and their root sum of squares (0 for a constant column)."""
-    n = values.size
-    order = np.argsort(values)
+def _unit_ranks(twice_rank):
+    """Average ranks minus their mean, divided by their root sum of squares; NaN for a constant column."""
+    n = twice_rank.size
     out = np.empty(n, np.float64)
-    mean = 0.5 * (n - 1)
     total = 0.0
-    i = 0
-    while i < n:
-        j = i
-        while j + 1 < n and values[order[j + 1]] == values[order[i]]:
-            j += 1
-        rank = 0.5 * (i + j) - mean
-        for k in range(i, j + 1):
-            out[order[k]] = rank
-        total += rank * rank * (j - i + 1)
-        i = j + 1
-    return out, np.sqrt(total)
+    for k in range(n):
+        centred = 0.5 * twice_rank[k] - 0.5 * (n + 1)
+        out[k] = centred
+        total += centred * centred
+    scale = 1.0 / np.sqrt(total) if total > 0.0 else np.nan
+    for k in range(n):
+        out[k] *= scale
+    return out
 
 
 def _standardised(matrix: np.ndarray | sp.csc_matrix, start: int, stop: int) -> np.ndarray:
@@ -38,16 +34,18 @@ def _standardised(matrix: np.ndarray | sp.csc_matrix, start: int, stop: int) -> 
 
     def one(k: int) -> np.ndarray:
         if sp.issparse(matrix):
-            column = np.zeros(matrix.shape[0])
+            column = np.zeros(matrix.shape[0], matrix.dtype)
             at = slice(matrix.indptr[start + k], matrix.indptr[start + k + 1])
             column[matrix.indices[at]] = matrix.data[at]
         else:
-            column = np.ascontiguousarray(matrix[:, start + k], dtype=np.float64)
+            column = np.ascontiguousarray(matrix[:, start + k])
         if np.isnan(column).any():
             message = f"Expected values without NaN, got some in column {start + k}. Leave those cells or genes out."
             raise ParameterError(message)
-        ranks, length = _centred_ranks(column)
-        return ranks / length if length > 0 else np.full(ranks.size, np.nan)
+        short = column.astype(np.float32)
+        if (short == column).all():  # counts, or single precision already: half as much to sort
+            column = short
+        return _unit_ranks(twice_ranks(column))
 
     return np.stack(list(over_scores(one, stop - start)))
 
@@ -56,7 +54,8 @@ def spearman(a: np.ndarray | sp.spmatrix, b: np.ndarray | sp.spmatrix) -> np.nda
     """Spearman's rho of every column of `a` with every column of `b`.
 
     Pearson correlation of average ranks; equal to ``scipy.stats.spearmanr``. Work is one rank per column and one
-    matrix product per block of columns, so nothing of shape cells x all genes is held for `b`.
+    matrix product per block of columns, so nothing of shape cells x all genes is held for `b`. With ``b is a`` each
+    column is ranked once and half of the products are formed.
 
     Parameters
     ----------
@@ -74,6 +73,7 @@ def spearman(a: np.ndarray | sp.spmatrix, b: np.ndarray | sp.spmatrix) -> np.nda
     >>> spearman(x, -x).round(6).tolist()
     [[-1.0, nan], [nan, nan]]
     """
+    is_same = a is b
     a, b = (sp.csc_matrix(m) if sp.issparse(m) else np.atleast_2d(np.asarray(m)) for m in (a, b))
     if a.shape[0] != b.shape[0] or a.shape[0] < 2:
         message = f"Expected two matrices over the same 2 or more cells, got {a.shape} and {b.shape}. Align the cells."
@@ -84,5 +84,9 @@ def spearman(a: np.ndarray | sp.spmatrix, b: np.ndarray | sp.spmatrix) -> np.nda
     left = _standardised(a, 0, a.shape[1])
     for start in range(0, b.shape[1], _BLOCK):
         stop = min(start + _BLOCK, b.shape[1])
+        if is_same:
+            np.matmul(left[:stop], left[start:stop].T, out=out[:stop, start:stop])
+            out[start:stop, :start] = out[:start, start:stop].T
+            continue
         np.matmul(left, _standardised(b, start, stop).T, out=out[:, start:stop])
     return np.clip(out, -1.0, 1.0, out=out)

@@ -38,3 +38,18 @@ def test_refusals():
         spearman(np.zeros((3, 1)), np.zeros((4, 1)))
     with pytest.raises(ParameterError, match="without NaN"):
         spearman(np.array([[np.nan], [1.0]]), np.zeros((2, 1)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_one_matrix_with_itself_equals_two_matrices(dtype):
+    rng = stream(1, "same")
+    x = rng.poisson(1.0, (40, 300)) if dtype is np.int64 else rng.normal(size=(40, 300)).round(1)
+    x = x.astype(dtype)
+    found = spearman(x, x)
+    np.testing.assert_allclose(found, spearman(x, x.copy()), atol=1e-14)
+    np.testing.assert_array_equal(found, found.T)
+
+
+def test_double_precision_that_single_would_tie_keeps_its_order():
+    x = 1.0 + np.arange(10)[:, None] * 1e-12
+    assert spearman(x, np.arange(10.0)[:, None])[0, 0] == pytest.approx(1.0)
