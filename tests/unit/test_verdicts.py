@@ -12,7 +12,9 @@ from regulens.types.ledger import TestLedger, TestRecord
 from regulens.types.results import AnalysisOutcome, VerdictState
 from regulens.verdicts import RULES, decide
 
-NAMES = ("reference_recovery", "gene_level_baselines", "expression_matched", "coexpression_dominance")
+NAMES = (
+    "reference_recovery", "gene_level_baselines", "expression_matched", "coexpression_dominance", "degree_null",
+)  # fmt: skip
 REQUEST = TestRequest(model="m", reference="r")
 FACTS = {
     "reference_recovery": {"n_pos": 200, "n_regulators": 30, "primary_pre_specified": True},
@@ -23,6 +25,8 @@ FACTS = {
     "expression_matched": {"n_pos": 200, "n_regulators": 30, "n_matched": 190, "max_smd": 0.05,
                            "max_smd_feature": "target mean"},
     "coexpression_dominance": {"n_pos": 200, "n_regulators": 30, "same_cells": True, "tost_p": 0.9},
+    "degree_null": {"n_pos": 200, "n_regulators": 30, "n_regulators_3": 20, "self_tests_failed": [], "tost_p": 0.9,
+                    "coexpression_excess": 0.05, "coexpression_low": 0.03, "coexpression_passes": True},
 }  # fmt: skip
 
 
@@ -75,6 +79,25 @@ def test_any_failed_precondition_is_inconclusive_with_its_reason(facts, words):
     assert any(words in r for r in found.reasons)
 
 
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"n_regulators_3": 2}, "2 regulators have 3 targets or more"),
+        ({"self_tests_failed": ["draws identical to the reference"]}, "self-test: draws identical"),
+    ],
+)
+def test_a_degree_null_that_is_not_sound_decides_nothing(facts, words):
+    found = judged(facts={"degree_null": facts})["beyond_degree"]
+    assert found.state is VerdictState.INCONCLUSIVE
+    assert any(words in r for r in found.reasons)
+
+
+@pytest.mark.parametrize("effect", [0.2, 0.03, -0.05])
+def test_coexpression_stands_beside_attention_whatever_the_verdict(effect):
+    found = judged(effects={"above_degree": (effect, effect - 0.02, effect + 0.02, 0.01)})["beyond_degree"]
+    assert any("co-expression exceeds networks with the same degrees by +0.050" in r for r in found.reasons)
+
+
 def test_different_cells_are_inconclusive_for_coexpression():
     found = judged(facts={"coexpression_dominance": {"same_cells": False}})["beyond_coexpression"]
     assert found.state is VerdictState.INCONCLUSIVE
@@ -104,6 +127,8 @@ def test_an_interval_below_the_smallest_effect_is_not_supported(test):
 def test_joint_bound_and_equivalence_refute():
     joint = judged(facts={"gene_level_baselines": {"strictest_high": 0.01}})["beyond_prominence"]
     assert joint.state is VerdictState.NOT_SUPPORTED
+    none = judged(facts={"degree_null": {"tost_p": 0.001}})["beyond_degree"]
+    assert none.state is VerdictState.NOT_SUPPORTED
     assert any("jointly over all gene-level nulls" in r for r in joint.reasons)
     equal = judged(facts={"gene_level_baselines": {"strictest_tost_p": 0.001}})["beyond_prominence"]
     assert equal.state is VerdictState.NOT_SUPPORTED

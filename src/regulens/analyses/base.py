@@ -208,6 +208,7 @@ ANALYSES: Registry[AnalysisSpec] = Registry(
         "coexpression_dominance": "regulens.analyses.coexpression_dominance:SPEC",
         "layer_hierarchy": "regulens.analyses.layer_hierarchy:SPEC",
         "synthetic_cssi": "regulens.analyses.synthetic_cssi:SPEC",
+        "degree_null": "regulens.analyses.degree_null:SPEC",
         "tf_resolution": "regulens.analyses.tf_resolution:SPEC",
     },
     group="regulens.analyses",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from regulens.report import (
     figure_baselines,
     figure_cascade,
+    figure_degree,
     figure_dominance,
     figure_layer_head,
     figure_layer_hierarchy,
@@ -25,6 +26,7 @@ FIGURES: tuple[FigureSpec, ...] = (
     figure_layer_head.SPEC,
     figure_baselines.SPEC,
     figure_matched.SPEC,
+    figure_degree.SPEC,
     figure_dominance.SPEC,
     figure_layer_hierarchy.SPEC,
     figure_synthetic_cssi.SPEC,

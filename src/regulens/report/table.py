@@ -88,6 +88,12 @@ COLUMNS: dict[str, tuple[str, Format | None, str]] = {
     "shrunk": ("shrunk", numbers.fixed, "own AUROC and the mean of all, weighed by their errors"),
     "mean_without": ("mean without it", numbers.fixed, "random-effects mean over the other regulators"),
     "evidence_strength": ("support of its edges", numbers.short, "sources per edge, or 5 for level A to 1 for E"),
+    "p_draws": ("p (draws)", numbers.p_value, "rank among the draws; describes, because networks are not exchangeable"),
+    "share_margin": ("from degrees", numbers.signed, "mean AUROC of networks with the same degrees, minus 0.5"),
+    "share_pair": ("from pairs", numbers.signed, "observed AUROC minus that mean"),
+    "pair_low": ("lower end", numbers.signed, "of the interval of the share from pairs"),
+    "check": ("check", None, ""), "bar": ("bar", numbers.short, ""), "passed": ("passed", None, ""),
+    "jaccard": ("Jaccard", numbers.fixed, "overlap of the draws with the reference"),
     "n_tf": ("regulators", numbers.count, "with an AUROC of their own"),
     "n_above_chance": ("regulators above 0.5", numbers.count, "lower end of their own interval above 0.5"),
     "mean_tf_auroc": ("mean over regulators", numbers.fixed, "unweighted mean of their AUROCs"),
@@ -117,7 +123,8 @@ _WORDS = {direction_label, feature_label, form_label, layer_label, quantity_labe
           variant_label}  # fmt: skip
 
 #: value → its limits, printed as one interval column after it.
-_INTERVALS = {"auroc": ("low", "high"), "value": ("low", "high"), "coefficient": ("low", "high"),
+_INTERVALS = {"auroc": ("low", "high"), "share_pair": ("pair_low", "pair_high"),
+              "value": ("low", "high"), "coefficient": ("low", "high"),
               "shrunk": ("shrunk_low", "shrunk_high"),
               "excess": ("excess_low", "excess_high"),
               "beyond_coexpression": ("beyond_low", "beyond_high"),
@@ -149,13 +156,17 @@ TITLES: dict[str, dict[str, str]] = {
         "layers": "Every layer", "layer_trend": "Change over depth", "layer_baselines": "What gene-level scores reach",
         "layer_peak": "Layer chosen on one part, evaluated on the other", "layer_peak_contrasts": "What the choice gains",
     },
+    "degree_null": {
+        "degree_null": "AUROC among networks with the same degrees", "degree_leave_one_out": "Without each regulator",
+        "degree_checks": "Self-tests of the null",
+    },
     "coexpression_dominance": {
         "dominance": "Attention against co-expression", "dominance_coefficients": "Joint logistic model",
         "dominance_deciles": "Within deciles of co-expression",
     },
 }  # fmt: skip
 
-_UNPRINTED = {"dominance_hexbin"}
+_UNPRINTED = {"dominance_hexbin", "degree_draws"}
 _UNPRINTED_COLUMNS = {"kind", "layer", "head"}
 
 
@@ -268,6 +279,6 @@ def _cells(row: dict[str, Any], names: Sequence[str]) -> list[Cell]:
         out.append(cell(row[name], COLUMNS.get(name, ("", None, ""))[1]))
         if name in _INTERVALS and set(_INTERVALS[name]) <= set(row):
             low, high = (row[k] for k in _INTERVALS[name])
-            words = numbers.interval(low, high, sign=name in ("delta", "coefficient", "gain"))
+            words = numbers.interval(low, high, sign=name in ("share_pair", "delta", "coefficient", "gain"))
             out.append(Cell(text=words, key="" if numbers.is_missing(low) else repr(float(low))))
     return out

@@ -49,24 +49,42 @@ _SENTENCES: dict[tuple[str, str], str] = {
         "these data do not decide whether the attention of {model} adds to what "
         "co-expression over the same cells says about regulatory pairs."
     ),
+    ("beyond_degree", "supported"): (
+        "Held against the reference {reference}, "
+        "the attention of {model} knows which regulator goes with which target, beyond how many "
+        "targets a regulator and how many regulators a target has."
+    ),
+    ("beyond_degree", "not supported"): (
+        "Held against the reference {reference}, "
+        "the attention of {model} says no more about regulatory pairs than how many targets a "
+        "regulator and how many regulators a target has, by any amount that the rule counts as of interest."
+    ),
+    ("beyond_degree", "inconclusive"): (
+        "Held against the reference {reference}, "
+        "these data do not decide whether the attention of {model} says more about regulatory "
+        "pairs than how many targets a regulator and how many regulators a target has."
+    ),
 }
 
 #: Rungs whose numbers stand on the card of a claim.
 DECISIVE = {
     "beyond_prominence": ("pooled", "baseline", "gene_model", "marginal", "matched"),
     "beyond_coexpression": ("pooled", "coexpression"),
+    "beyond_degree": ("pooled", "degree"),
 }
 
 _STEP_LABELS = {
     "pooled": "attention, pooled", "layer": "attention, layer chosen on other regulators",
     "baseline": "strongest one-gene score", "gene_model": "gene-only model",
     "marginal": "marginal-attention product", "coexpression": "co-expression",
+    "degree": "degrees of both genes", "residual": "attention, residual on both genes' expression",
     "matched": "attention, matched pairs", "matched_baseline": "marginal product, matched pairs",
 }  # fmt: skip
 
 _SCORES = {
     "pooled": "attention, pooled", "attention": "attention", "gene_model": "fitted gene-only model",
     "marginal_product": "marginal-attention product", "coexpression_abs": "co-expression |ρ|",
+    "mean_closeness": "closeness of mean expression",
     "coexpression_signed": "co-expression ρ (signed)", "random": "random score",
 }  # fmt: skip
 

@@ -9,13 +9,14 @@ from regulens.errors import OpenFamilyError, UnplannedTestError
 from regulens.types.endpoints import Protocol
 from regulens.types.ledger import TestLedger, TestRecord
 from regulens.types.results import AnalysisOutcome, Verdict, VerdictState
-from regulens.verdicts import beyond_coexpression, beyond_prominence
+from regulens.verdicts import beyond_coexpression, beyond_degree, beyond_prominence
 from regulens.verdicts.rule import MAX_SMD, MIN_POSITIVES, MIN_REGULATORS, ClaimRule
 
 #: The claims that regulens judges, in the order of the report.
 RULES: tuple[ClaimRule, ...] = (
     beyond_prominence.RULE,
     beyond_coexpression.RULE,
+    beyond_degree.RULE,
 )
 
 
@@ -105,11 +106,13 @@ def _judge(
         named = facts[equal.analysis][equal.rival_fact].replace("_", " ") if equal.rival_fact else ""
         against = f"{equal.rival} ({named})" if named else equal.rival
         refuted.append(f"Attention equals {against} within ±{seoi:g} AUROC (TOST p = {_small(p_equal)}).")
+    remark = rule.remark(facts) if rule.remark else ""
+    remarks = [remark] if remark else []
     if refuted:
-        return verdict(VerdictState.NOT_SUPPORTED, refuted + missed)
+        return verdict(VerdictState.NOT_SUPPORTED, refuted + missed + remarks)
     if missed:
-        return verdict(VerdictState.INCONCLUSIVE, missed + met)
-    return verdict(VerdictState.SUPPORTED, met)
+        return verdict(VerdictState.INCONCLUSIVE, missed + met + remarks)
+    return verdict(VerdictState.SUPPORTED, met + remarks)
 
 
 def decide(

@@ -82,6 +82,8 @@ class ClaimRule:
     ----------
     asked_by
         The claim is judged in studies that run this analysis; empty for a claim that every study answers.
+    remark
+        Facts of all analyses → a sentence that is printed with the reasons whatever the state, or an empty string.
     """
 
     claim: str
@@ -91,6 +93,7 @@ class ClaimRule:
     text: str
     equivalence: Equivalence | None = None
     asked_by: str = ""
+    remark: Callable[[Mapping[str, Facts]], str] | None = None
 
 
 def enough(analysis: str, n_pos: str = "n_pos", n_reg: str = "n_regulators") -> tuple[Precondition, ...]:
