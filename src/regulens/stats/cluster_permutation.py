@@ -117,9 +117,7 @@ def spearman_by_cluster(
     groups = [np.arange(n)] if by_label else [np.flatnonzero(size == k) for k in np.unique(size)]
     exchanged = int(sum(g.size for g in groups if g.size > 1))
     if exchanged < MIN_CLUSTERS:
-        return Undefined(
-            reason=f"{exchanged} of {n} clusters can change places (same size, or one value each), of {MIN_CLUSTERS} needed"
-        )
+        return Undefined(reason=f"{exchanged} of {n} clusters can change places; a test needs {MIN_CLUSTERS}")
     value = _rho(x, y)
     order = np.argsort(number, kind="stable")
     start = np.cumsum(size) - size
