@@ -12,9 +12,11 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
-from regulens.errors import PlanError, RegistryError, examples, nearest
+from regulens.errors import ParameterError, PlanError, RegistryError, examples, nearest
+from regulens.models.spec import portable
 from regulens.provenance import digest_of
 from regulens.types.endpoints import Protocol
+from regulens.types.size import read_size
 
 PLAN_VERSION = 1
 
@@ -28,6 +30,18 @@ def _a_name(value: Any) -> Any:
 
 
 Text = Annotated[str, BeforeValidator(_a_name), Field(min_length=1)]
+
+
+def _a_size(value: Any) -> Any:
+    if value is None:
+        return None
+    try:
+        return read_size(value)
+    except ParameterError as error:
+        raise ValueError(str(error)) from None
+
+
+Size = Annotated[int, BeforeValidator(_a_size)]
 
 
 class _Section(BaseModel):
@@ -91,16 +105,18 @@ class ExtractionSection(_Section):
     partition_by: tuple[Literal["cell_state", "donor", "batch", "perturbation"], ...] = Field(
         default=("cell_state", "donor"), description="roles whose combinations are kept apart in the store"
     )
-    # Logits are left out: the marginal product, a null that every audit needs, has no meaning for negative numbers.
-    recipe: Literal["probability", "value_weighted"] = Field(
+    recipe: Literal["probability", "logit", "log_probability", "value_weighted"] = Field(
         default="probability", description="what is summed over cells, see docs/extraction.md"
     )
-    memory: int | None = Field(
+    memory: Size | None = Field(
         default=None,
         ge=1_000_000,
-        description="bytes per process for sums and tokens; several passes where they exceed",
+        description="bytes per process for sums and tokens (2GB, 500MB); several passes where they exceed",
     )
     device: Literal["cpu", "cuda"] = Field(default="cpu", description="where the model runs")
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32", description="of the model's matrices; what half precision changes is measured and recorded"
+    )
 
 
 class AnalysisSection(_Section):
@@ -307,9 +323,10 @@ class Plan(_Section):
         data.pop("name")
         data["cells"]["source"] = Path(data["cells"]["source"]).name
         data["cells"].pop("backed")
-        for section, key in (("models", "spec"), ("references", "source")):
-            for item in data[section]:
-                item[key] = Path(item[key]).name
+        for model in data["models"]:
+            model["spec"] = portable(model["spec"])
+        for reference in data["references"]:
+            reference["source"] = Path(reference["source"]).name
         return digest_of(PLAN_VERSION, data)
 
 

@@ -223,3 +223,15 @@ def test_inspect_says_what_is_known_and_what_the_licence_forbids(tmp_path):
     shown = CliRunner().invoke(command.app, ["inspect", f"aido_cell:{folder}"])
     assert "unknown digest" in shown.stdout
     assert "licence forbids" in shown.stdout
+
+
+@pytest.mark.parametrize("declared", ["", "mit", "cc-by-nc-nd-4.0"])
+def test_inspect_shows_the_licence_that_the_folder_declares(tmp_path, declared):
+    folder = Path(WRITERS["c2s"](tmp_path / "m"))
+    (folder / "README.md").write_text(f"---\nlicense: {declared}\n---\n" if declared else "no head\n")
+    found = json.loads(CliRunner().invoke(command.app, ["inspect", f"c2s:{folder}", "--json"]).stdout)
+    if declared:
+        assert found["licence"].startswith(declared) and found["forbids"] == ""
+        assert ("commercial" in found["licence"]) == ("nc" in declared)
+    else:
+        assert "CC-BY-NC-ND-4.0" in found["licence"] and "commercial" in found["forbids"]

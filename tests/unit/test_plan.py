@@ -84,3 +84,27 @@ def test_the_digest_covers_what_changes_numbers_and_nothing_else():
 def test_a_primary_score_is_named_as_the_tables_name_it():
     assert Plan.from_options(primary="L03_mean").primary == "L03_mean"
     assert "L03_mean" in problem(primary="layer 3")
+
+
+def test_the_digest_keeps_the_options_of_a_model():
+    def digest(spec):
+        return Plan.from_options(models=[spec]).digest
+
+    base = digest("aido_cell:/a/3M?genes=/x/y.tsv")
+    assert base == digest("aido_cell:/elsewhere/3M?genes=/other/y.tsv")
+    for other in ("3M?genes=/x/z.tsv", "10M?genes=/x/y.tsv", "3M", "3M?list=/x/y.tsv"):
+        assert base != digest(f"aido_cell:/a/{other}"), other
+    assert digest("uce:/a/3M") != digest("scgpt:/a/3M")
+
+
+@pytest.mark.parametrize(("text", "n"), [("2GB", 2 * 10**9), ("1.5 GiB", 3 * 2**29), (5_000_000, 5_000_000)])
+def test_memory_is_a_size(text, n):
+    plan = Plan.from_options(extraction={"memory": text})
+    assert plan.extraction.memory == n
+    assert plan.digest == Plan.from_options(extraction={"memory": n}).digest
+
+
+def test_a_size_that_is_none():
+    for wrong in ("2 potatoes", "GB", True, -1):
+        assert "extraction.memory" in problem(extraction={"memory": wrong})
+    assert "500MB" in problem(extraction={"memory": "much"})

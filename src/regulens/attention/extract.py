@@ -32,11 +32,12 @@ from regulens.attention.targets import InMemory
 from regulens.attention.unit import PRECISIONS, Job
 from regulens.errors import ParameterError
 from regulens.models.base import AbstractAdapter
-from regulens.models.spec import options_of
+from regulens.models.spec import options_of, portable
 from regulens.parallel import workers
 from regulens.provenance import digest_frame, digest_of, digest_strings
 from regulens.types.attention import AttentionSummary, ModelCard
 from regulens.types.cells import Cells
+from regulens.types.size import read_size
 
 #: Raised whenever the numbers of a store would change with the same inputs.
 ALGORITHM = 1
@@ -55,7 +56,7 @@ def extract(
     jobs: int = 1,
     out: Path | str | None = None,
     recipe: str = "probability",
-    memory: int | None = None,
+    memory: int | str | None = None,
     batch_tokens: int | None = None,
     device: str = "cpu",
     precision: str = "float32",
@@ -83,7 +84,8 @@ def extract(
     recipe
         What is summed: ``probability``, ``logit``, ``log_probability`` or ``value_weighted``; see `recipes`.
     memory
-        Bytes that one process may hold above weights and cells, by the estimate of `memory.budget`; None for no bound.
+        Bytes that one process may hold above weights and cells, or a text such as ``"2GB"``, by the estimate of
+        `memory.budget`; None for no bound.
         Decides how many layers are added up at a time, which changes no number, and, unless it is given, the number
         of tokens per forward pass, which changes the last bits and is part of the store's key. Without `out` the
         finished sums come on top.
@@ -126,7 +128,7 @@ def extract(
         n_regulators=len(regulators),
         n_targets=len(genes),
         longest=int(lengths.max(initial=0)),
-        memory=memory,
+        memory=None if memory is None else read_size(memory),
         batch_tokens=batch_tokens,
     )
     layout = lay_out(
@@ -247,8 +249,7 @@ def _key(
 
 def _portable(card: ModelCard) -> dict[str, Any]:
     """Card without the folder that the model happened to lie in."""
-    family, _, place = card.spec.rpartition(":")
-    return {**dataclasses.asdict(card), "spec": f"{family}:{Path(place).name}" if family else Path(place).name}
+    return {**dataclasses.asdict(card), "spec": portable(card.spec)}
 
 
 def _facts(

@@ -160,7 +160,9 @@ def _cut(batches: list[tuple[tuple[int, ...], bool]], first: int) -> list[tuple[
 def _add_batch(job: Job, rows: tuple[int, ...], sums: np.ndarray, counts: np.ndarray, *, cut: bool) -> np.ndarray:
     """Run one batch and add it to the sums and counts; returns its columns of `Gathered.tokens`."""
     first, stop = job.span
-    batch = job.adapter.tokenize(job.cells, np.array(rows, dtype=np.int64), seed=job.seed)
+    # These cells alone, in memory, wherever the others are: what a model makes of a cell depends on no other.
+    cells = job.cells.load(np.array(rows, dtype=np.int64))
+    batch = job.adapter.tokenize(cells, np.arange(cells.n_cells), seed=job.seed)
     found = places(batch, job.axes)
 
     def tap(layer: LayerAttention) -> None:

@@ -51,12 +51,10 @@ def inspect(
     from dataclasses import asdict
 
     from regulens.models import inspect as read_card
-    from regulens.models.manifest import LICENCES, describe_digest, published
+    from regulens.models.manifest import describe_digest, published, terms_of
 
     card = read_card(spec)
-    terms = None if card.demonstration else LICENCES.get(card.family)
-    licence = card.licence or (f"{terms.title} (of the published weights)" if terms else "not stated")
-    forbids = terms.forbids if terms else ""
+    licence, forbids = terms_of(card.family, declared=card.licence, demonstration=card.demonstration)
     if as_json:
         print_json(asdict(card) | {"known_as": published(card.sha256), "licence": licence, "forbids": forbids})
         return

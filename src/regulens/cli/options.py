@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _CELLS = "Which cells"
 _SCORE = "Models and networks"
 _STATS = "Universe and statistics"
+_READ = "Reading attention"
 
 
 def plan_from(
@@ -86,6 +87,21 @@ def plan_from(
     max_cells: Annotated[
         int | None, typer.Option(metavar="N", help="Use at most so many cells.", rich_help_panel=_STATS)
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What is summed: probability, logit, log_probability, value_weighted.",
+            rich_help_panel=_READ,
+        ),
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Bound per process for sums and tokens, such as 2GB.", rich_help_panel=_READ),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="WHERE", help="Where models run: cpu or cuda.", rich_help_panel=_READ)
+    ] = None,
     direction: Annotated[
         str | None, typer.Option(metavar="WHICH", help="regulator_attends or target_attends.", rich_help_panel=_STATS)
     ] = None,
@@ -145,6 +161,9 @@ def plan_from(
         "cells.duplicates": duplicates,
         "universe.genes": genes,
         "extraction.max_cells": max_cells,
+        "extraction.recipe": recipe,
+        "extraction.memory": memory,
+        "extraction.device": device,
         "direction": direction,
         "primary": primary,
         "analyses": list(analysis) if analysis else None,

@@ -74,6 +74,32 @@ LICENCES: dict[str, Licence] = {
     "scvi": Licence(title="BSD-3-Clause (library); a saved model belongs to whoever trained it"),
 }
 
+#: Families whose loader reads the licence from the folder's own model card, with what it forbids.
+DECLARED = frozenset({"c2s"})
+
+
+def terms_of(family: str, *, declared: str = "", demonstration: bool = False) -> tuple[str, str]:
+    """Licence to show for a model, and what it forbids.
+
+    Parameters
+    ----------
+    declared
+        What the model's own folder says (`ModelCard.licence`). It comes first: the terms of the family are those of
+        the published weights, and where the folder names its own, they may not apply.
+    demonstration
+        A model that regulens trained.
+
+    >>> terms_of("c2s", declared="cc0-1.0")
+    ('cc0-1.0', '')
+    >>> terms_of("geneformer")
+    ('Apache-2.0 (of the published weights)', '')
+    """
+    terms = None if demonstration else LICENCES.get(family)
+    if declared:
+        # A loader that knows the licence of its family states it at length, and what it forbids with it.
+        return declared, terms.forbids if terms and family not in DECLARED else ""
+    return (f"{terms.title} (of the published weights)", terms.forbids) if terms else ("not stated", "")
+
 
 @cache
 def known_files() -> dict[str, KnownFile]:

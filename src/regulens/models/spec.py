@@ -166,6 +166,25 @@ def options_of(spec: str) -> list[tuple[str, str]]:
         return []
 
 
+def portable(spec: str) -> str:
+    """A specification without the folders that its files happen to lie in; a place on the hub stays whole.
+
+    What is recorded of a model, and what a plan is known by: it keeps the family, and every option with its key.
+
+    >>> portable("aido_cell:/data/3M?genes=/x/y.tsv"), portable("models/a/"), portable("bundled:scgpt-mini")
+    ('aido_cell:3M?genes=y.tsv', 'a', 'bundled:scgpt-mini')
+    >>> portable("geneformer:hf://org/name@v2/sub?mode=x")
+    'geneformer:hf://org/name@v2/sub?mode=x'
+    """
+    try:
+        found = parse(spec)
+    except ModelError:
+        return Path(spec).name
+    place = found.place if found.remote else Path(found.place).name or found.place
+    options = "&".join(f"{k}={Path(v).name}" for k, v in found.options.items())
+    return f"{found.family + ':' if found.family else ''}{place}{'?' + options if options else ''}"
+
+
 def read_options(spec: ModelSpec, declared: Mapping[str, Option], *, title: str) -> dict[str, Value]:
     """Values of all declared options: as given, else the default.
 

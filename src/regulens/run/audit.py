@@ -23,6 +23,7 @@ from regulens.io.atomic import read_json, write_json
 from regulens.io.outcomes import read_outcome, write_outcome
 from regulens.io.run_folder import RunFolder, read_record, read_tables
 from regulens.io.tables import write_table
+from regulens.models.spec import portable
 from regulens.parallel import release_workers
 from regulens.plan import Plan
 from regulens.progress import SILENT, Progress
@@ -118,7 +119,7 @@ def _model_record(
 ) -> dict[str, Any]:
     card = prepared.adapters[model].card
     return asdict(card) | {
-        "spec": Path(card.spec).name,
+        "spec": portable(card.spec),
         "label": card.label(),
         "vocabulary_genes": int(prepared.vocabulary[model].sum()),
         "attention": evidence.facts(prepared),

@@ -173,7 +173,7 @@ def gather(prepared: Prepared, model: str, *, folder: Path, jobs: int, progress:
             partition_by=prepared.plan.extraction.partition_by, n_blocks=prepared.n_blocks,
             seed=prepared.plan.seed, jobs=jobs, out=folder / "attention" / f"{model.replace('/', '-')}.zarr",
             recipe=prepared.plan.extraction.recipe, memory=prepared.plan.extraction.memory,
-            device=prepared.plan.extraction.device, progress=report,
+            device=prepared.plan.extraction.device, precision=prepared.plan.extraction.precision, progress=report,
         )  # fmt: skip
     finally:
         stage.close()

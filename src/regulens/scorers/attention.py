@@ -43,8 +43,8 @@ def attention_scores(
 
     Returns
     -------
-    Names ``L00_H00, L00_H01, ...`` (layer-major), then ``L00_mean, ...``, then ``pooled``; zero-based. Attention
-    probabilities, so in [0, 1]. Self-pairs are unobserved.
+    Names ``L00_H00, L00_H01, ...`` (layer-major), then ``L00_mean, ...``, then ``pooled``; zero-based. In [0, 1] for
+    sums of kind ``probability``; of any sign for logits. Self-pairs are unobserved.
 
     Raises
     ------
@@ -83,7 +83,12 @@ def attention_scores(
         regulators=summary.regulators,
         direction=str(direction),
         scorer="attention",
-        provenance={"model": summary.card.name, "store": summary.digest, "min_cells": str(min_cells)},
+        provenance={
+            "model": summary.card.name,
+            "store": summary.digest,
+            "min_cells": str(min_cells),
+            **({} if summary.kind == "probability" else {"kind": summary.kind}),
+        },
     )
 
 

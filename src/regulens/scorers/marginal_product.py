@@ -1,4 +1,4 @@
-"""How much of a score is its own margins? Row mean times column mean, the score's prominence without its pairs."""
+"""How much of a score is its own margins? Row mean times column mean, or their sum for logits: prominence, no pairs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import numpy as np
 from regulens.errors import ParameterError
 from regulens.scorers.base import ScorerSpec
 from regulens.types.edges import EdgeScores
+
+#: Ends of the kinds of attention that live on the scale of logits.
+LOGARITHMIC = ("logit", "log_probability")
 
 
 def marginal_product(scores: EdgeScores, *, name: str | None = None) -> EdgeScores:
@@ -18,10 +21,19 @@ def marginal_product(scores: EdgeScores, *, name: str | None = None) -> EdgeScor
     itself is included, self-pairs are not. For a score that is a product of a regulator's and a target's prominence
     plus noise, the marginal product is the better measurement of the two, so such a score cannot beat it.
 
+    Scores on the scale of logits (recipes ``logit`` and ``log_probability``, or any score that is negative somewhere)
+    have no such product: two negative margins would make a large score. There a product of prominences is a sum of
+    logarithms, and the margins are added,
+
+    .. math:: m_{ij} = \bar a_{i\cdot} + \bar a_{\cdot j} - \bar a_{\cdot\cdot}
+
+    with the mean over all observed pairs taken off, so that m is on the scale of a. ``provenance["form"]`` says
+    which of the two it is.
+
     Parameters
     ----------
     scores
-        Non-negative scores on a grid ``(regulator, target)``.
+        Scores on a grid ``(regulator, target)``.
     name
         Which of them; may be left out when there is one.
 
@@ -35,6 +47,9 @@ def marginal_product(scores: EdgeScores, *, name: str | None = None) -> EdgeScor
     ...                genes=("A", "B", "C"), regulators=("A",))
     >>> marginal_product(s).values[0].tolist()
     [[0.0, 2.0, 6.0]]
+    >>> logits = EdgeScores(values=-s.values, observed=s.observed, names=("a",), genes=s.genes, regulators=("A",))
+    >>> marginal_product(logits).values[0].tolist()
+    [[0.0, -1.0, -3.0]]
     """
     if name is None and scores.n_scores != 1:
         message = f"Expected the name of one score, got none for {scores.n_scores} scores. Pass `name`."
@@ -43,15 +58,24 @@ def marginal_product(scores: EdgeScores, *, name: str | None = None) -> EdgeScor
     a, observed = one.values[0], one.observed  # a is 0 where unobserved
     row = a.sum(axis=1) / np.maximum(observed.sum(axis=1), 1)
     column = a.sum(axis=0) / np.maximum(observed.sum(axis=0), 1)
+    additive = one.provenance.get("kind", "").endswith(LOGARITHMIC) or bool((a < 0).any())
+    if additive:
+        values = row[:, None] + column[None, :] - a.sum() / max(int(observed.sum()), 1)
+    else:
+        values = row[:, None] * column[None, :]
     return EdgeScores(
-        values=(row[:, None] * column[None, :])[None],
+        values=values[None],
         observed=observed,
         names=("marginal_product",),
         genes=one.genes,
         regulators=one.regulators,
         direction=one.direction,
         scorer="marginal_product",
-        provenance={"of": one.names[0], **one.provenance},
+        provenance={
+            "of": one.names[0],
+            **({"form": "row mean + column mean - mean, on the scale of logits"} if additive else {}),
+            **one.provenance,
+        },
     )
 
 
@@ -59,7 +83,7 @@ SPEC = ScorerSpec(
     name="marginal_product",
     version=1,
     function=marginal_product,
-    summary="row mean times column mean of a score over its observed pairs",
+    summary="row mean times column mean of a score over its observed pairs; their sum on the scale of logits",
     source="",
     needs=("scores",),
     pairwise=False,

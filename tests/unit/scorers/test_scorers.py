@@ -16,6 +16,7 @@ from regulens.scorers.marginal_product import marginal_product
 from regulens.scorers.random import random_scores
 from regulens.testing.worlds import make_world
 from regulens.types.attention import Direction
+from regulens.types.edges import EdgeScores
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +99,29 @@ def test_marginal_product_uses_observed_pairs_only(world):
     wanted = np.nanmean(a, axis=1)[:, None] * np.nanmean(a, axis=0)[None, :]
     np.testing.assert_allclose(found.values[0][found.observed], wanted[found.observed], rtol=1e-12)
     assert np.array_equal(found.observed, scores.observed)
+
+
+@pytest.mark.parametrize("kind", ["logit", "log_probability", "mean_cell_logit"])
+def test_margins_of_logits_are_added(kind):
+    """The sum of margins of logarithms ranks pairs as the product of their geometric margins does."""
+    rng = np.random.default_rng(1)
+    shares = rng.uniform(0.01, 0.9, (4, 7)) * rng.uniform(0.1, 1, (4, 1)) * rng.uniform(0.1, 1, (1, 7))
+    observed = np.ones((4, 7), dtype=bool)
+    made = {"genes": tuple("ABCDEFG"), "regulators": tuple("WXYZ"), "names": ("a",), "observed": observed}
+    found = marginal_product(EdgeScores(values=np.log(shares)[None], provenance={"kind": kind}, **made))
+    geometric = np.exp(np.log(shares).mean(1))[:, None] * np.exp(np.log(shares).mean(0))[None, :]
+    assert spearmanr(found.values[0].ravel(), geometric.ravel()).statistic == pytest.approx(1)
+    np.testing.assert_allclose(found.values[0].mean(), np.log(shares).mean())
+    # Scores that are margins and nothing else come back as they are, of any sign; a product would turn them around.
+    plain = np.array([-3.0, -1.0, 0.5, 2.0])[:, None] + np.linspace(-2, 1, 7)[None, :]
+    again = marginal_product(EdgeScores(values=plain[None], **made))
+    np.testing.assert_allclose(again.values[0], plain, atol=1e-12)
+    assert "scale of logits" in again.provenance["form"]
+    positive = marginal_product(EdgeScores(values=shares[None], **made))
+    assert "form" not in positive.provenance
+    # Logits that all happen to be positive are still logits.
+    shifted = marginal_product(EdgeScores(values=plain[None] + 100, provenance={"kind": kind}, **made))
+    np.testing.assert_allclose(shifted.values[0], plain + 100, atol=1e-10)
 
 
 def test_random_scores_come_from_the_stream():
