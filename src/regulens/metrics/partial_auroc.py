@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from regulens.metrics.base import MetricSpec
-from regulens.stats import top_k
+from regulens.stats import top_lists
 from regulens.types.labelled import LabelledEdges
 
 
@@ -16,7 +16,7 @@ def partial_auroc(edges: LabelledEdges, *, max_fpr: float = 0.1, standardised: b
     -------
     Shape ``(score,)``, in [0, 1]; NaN without positives or without negatives.
     """
-    return top_k.partial_auroc(edges.scores, edges.label, max_fpr=max_fpr, standardised=standardised)
+    return top_lists.partial_auroc(edges.scores, edges.label, max_fpr=max_fpr, standardised=standardised)
 
 
 SPEC = MetricSpec(

@@ -8,7 +8,7 @@ resample without positives or negatives gives NaN, which the caller counts (`Est
 - `bootstrap_edges` draws pairs: too narrow where pairs share genes, for comparison with published intervals.
 
 Tests and reported intervals rest on the jackknife of `regulens.stats.inference`, which holds its level where these do
-not. Draws over *cells* are in `regulens.stats.cell_bootstrap`.
+not. Draws over *cells* are in `regulens.stats.cell_blocks`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from regulens.errors import ParameterError
 from regulens.stats._kernels import count_codes, over_scores, placements
 from regulens.stats.delong import DeLong, finished, spread
 from regulens.stats.ranking import checked, codes
-from regulens.stats.top_k import TopK
+from regulens.stats.top_lists import TopK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

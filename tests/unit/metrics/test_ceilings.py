@@ -10,7 +10,7 @@ from regulens.metrics.ceilings import ceilings, complete_auroc
 from regulens.metrics.thresholded import f1_ceiling
 from regulens.rng import stream
 from regulens.stats.ranking import auroc, average_precision
-from regulens.stats.top_k import top_k
+from regulens.stats.top_lists import top_k
 
 
 def perfect_ranker(n_true: int, n_pairs: int, completeness: float, k: int, draws: int = 400):

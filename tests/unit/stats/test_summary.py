@@ -10,7 +10,7 @@ from regulens.rng import stream
 from regulens.stats.delong import delong
 from regulens.stats.ranking import auroc, average_precision
 from regulens.stats.summary import ranking_summary
-from regulens.stats.top_k import top_k
+from regulens.stats.top_lists import top_k
 
 
 def data(share: float = 0.1):

@@ -9,7 +9,7 @@ from sklearn.metrics import precision_recall_fscore_support, roc_auc_score, roc_
 from regulens.errors import ParameterError
 from regulens.rng import stream
 from regulens.stats.ranking import auroc, early_precision
-from regulens.stats.top_k import partial_auroc, top_k
+from regulens.stats.top_lists import partial_auroc, top_k
 
 CASES = [(40, 0.3, 1), (3000, 0.02, 1), (3000, 0.95, 0), (500, 0.5, 6), (2000, 0.001, 2)]
 

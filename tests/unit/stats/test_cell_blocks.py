@@ -8,7 +8,7 @@ import pytest
 
 from regulens.errors import AlignmentError, ParameterError
 from regulens.rng import stream
-from regulens.stats.cell_bootstrap import block_weights, cell_bootstrap, pooled_auroc_draws
+from regulens.stats.cell_blocks import block_weights, cell_bootstrap, pooled_auroc_draws
 from regulens.stats.ranking import auroc
 from regulens.types.attention import AttentionSummary, Direction, ModelCard
 from regulens.types.estimates import Estimate, Undefined

@@ -8,7 +8,7 @@ from scipy import stats
 
 from regulens.errors import ParameterError
 from regulens.rng import stream
-from regulens.stats.overlap import overlap
+from regulens.stats.top_overlap import overlap
 
 
 @pytest.mark.parametrize(
