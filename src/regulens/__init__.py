@@ -11,7 +11,7 @@ from regulens._version import __version__
 
 if TYPE_CHECKING:
     from regulens import errors, models
-    from regulens.api import as_cells, audit, evaluate, extract, scores_from_table
+    from regulens.api import as_cells, audit, evaluate, extract, mean_cell_attention, scores_from_table
     from regulens.io.cells import read_cells
     from regulens.io.demo import load_demo
     from regulens.io.references import read_reference, read_regulators
@@ -41,6 +41,7 @@ __all__ = [
     "evaluate",
     "extract",
     "load_demo",
+    "mean_cell_attention",
     "models",
     "preview",
     "read_cells",
@@ -66,6 +67,7 @@ _LAZY = {
     "evaluate": "regulens.api:evaluate",
     "extract": "regulens.api:extract",
     "load_demo": "regulens.io.demo:load_demo",
+    "mean_cell_attention": "regulens.api:mean_cell_attention",
     "models": "regulens.models:",
     "preview": "regulens.run.preview:preview",
     "read_cells": "regulens.io.cells:read_cells",

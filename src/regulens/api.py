@@ -82,6 +82,51 @@ def extract(
     """
     from regulens.attention.extract import extract as run_extraction
 
+    cells, roles, genes, kept = _axes(model, data, regulators, genes, partition)
+    return run_extraction(
+        model, cells, genes=genes, regulators=kept, partition_by=roles, seed=seed, jobs=jobs,
+        out=None if out is None else Path(out), **options,
+    )  # fmt: skip
+
+
+def mean_cell_attention(
+    model: AbstractAdapter, data: Cells | AnnData | str | Path, *, regulators: tuple[str, ...] | list[str],
+    genes: tuple[str, ...] | list[str] | None = None, partition: str | tuple[str, ...] = (), seed: int = 42,
+    recipe: str = "probability", **options: Any,
+) -> Attention:  # fmt: skip
+    """Attention of `model` in the mean cell of every group: the map of the mean, not the mean of the maps.
+
+    Parameters
+    ----------
+    model, data, regulators, genes, partition
+        As for `extract`; without `partition`, one mean cell of all cells.
+    recipe
+        ``"probability"``, ``"logit"`` or ``"log_probability"``.
+    options
+        See `regulens.attention.mean_cell.mean_cell_attention`.
+
+    Returns
+    -------
+    Scores, edges and partitions as those of `extract`, of kind ``mean_cell``.
+
+    Raises
+    ------
+    AlignmentError
+        When a regulator is not among the genes.
+    ParameterError
+        When the model is causal, or does not say how a layer makes queries and keys.
+    """
+    from regulens.attention.mean_cell import mean_cell_attention as run
+
+    cells, roles, genes, kept = _axes(model, data, regulators, genes, partition)
+    return run(model, cells, genes=genes, regulators=kept, partition_by=roles, seed=seed, recipe=recipe, **options)
+
+
+def _axes(
+    model: AbstractAdapter, data: Cells | AnnData | str | Path, regulators: tuple[str, ...] | list[str],
+    genes: tuple[str, ...] | list[str] | None, partition: str | tuple[str, ...],
+) -> tuple[Cells, tuple[str, ...], tuple[str, ...], tuple[str, ...]]:  # fmt: skip
+    """Cells, roles to divide them by, genes, and the regulators among them."""
     columns = (partition,) if isinstance(partition, str) else tuple(partition)
     names = ("cell_state", "donor", "batch", "perturbation")
     if isinstance(data, Cells):
@@ -101,10 +146,7 @@ def extract(
             f"of {examples(list(regulators))}. Check the gene ids."
         )
         raise AlignmentError(message)
-    return run_extraction(
-        model, cells, genes=tuple(genes), regulators=kept, partition_by=roles, seed=seed, jobs=jobs,
-        out=None if out is None else Path(out), **options,
-    )  # fmt: skip
+    return cells, roles, tuple(genes), kept
 
 
 def scores_from_table(

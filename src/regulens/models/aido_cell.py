@@ -227,6 +227,11 @@ class AidoCellAdapter(AbstractAdapter):
         states[-1] = net.encoder.ln(x)
         return states
 
+    def query_key(self, layer: int, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Query and key of the normalised state (pre-norm)."""
+        q, k, _ = self.network.encoder.layer[layer].project(x)
+        return q, k
+
     def gene_embeddings(self) -> tuple[tuple[str, ...], np.ndarray]:
         """Genes of the list and their rows of the position embedding."""
         rows = self.network.position_embedding.weight.detach().cpu().numpy()

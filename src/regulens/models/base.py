@@ -199,6 +199,21 @@ class AbstractAdapter(ABC):
         """
         return None
 
+    def query_key(self, layer: int, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Query and key that a layer makes of the state that enters it, with its norm and its biases.
+
+        Parameters
+        ----------
+        x
+            Shape ``(cell, position, width)``, as `forward` returns it for the state before the layer.
+
+        Returns
+        -------
+        Two tensors of shape ``(cell, head, position, head_width)``, those of `LayerAttention`. None, the default, where
+        the adapter does not say, or where they depend on more than the state (rotary positions).
+        """
+        return None
+
     @property
     @abstractmethod
     def module(self) -> Any:

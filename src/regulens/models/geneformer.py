@@ -289,6 +289,11 @@ class GeneformerAdapter(AbstractAdapter):
         """Weight of the layer's ``attention.output.dense``."""
         return self.network.layers[layer].attention.output.dense.weight
 
+    def query_key(self, layer: int, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Query and key of the state as it is (post-norm)."""
+        q, k, _ = self.network.layers[layer].project(x)
+        return q, k
+
     def gene_embeddings(self) -> tuple[tuple[str, ...], np.ndarray]:
         """Ensembl ids in id order and their rows of the token embedding."""
         named = sorted((i, k) for k, i in self.vocabulary.items() if not k.startswith("<"))

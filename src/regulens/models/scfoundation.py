@@ -215,6 +215,11 @@ class ScFoundationAdapter(AbstractAdapter):
         states[-1] = net.encoder.norm(x)
         return states
 
+    def query_key(self, layer: int, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Query and key of the state as it is (post-norm)."""
+        q, k, _ = self.network.encoder.transformer_encoder[layer].self_attn.project(x)
+        return q, k
+
     def gene_embeddings(self) -> tuple[tuple[str, ...], np.ndarray]:
         """Genes of the list and their rows of the position embedding."""
         rows = self.network.pos_emb.weight.detach().cpu().numpy()

@@ -309,6 +309,11 @@ class ScGPTAdapter(AbstractAdapter):
         """Weight of the layer's ``self_attn.out_proj``."""
         return self.network.transformer_encoder.layers[layer].self_attn.out_proj.weight
 
+    def query_key(self, layer: int, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Query and key of the state as it is (post-norm)."""
+        q, k, _ = self.network.transformer_encoder.layers[layer].self_attn.project(x)
+        return q, k
+
     def gene_embeddings(self) -> tuple[tuple[str, ...], np.ndarray]:
         """Genes in id order and ``LN(E[g])``, which is what enters the first layer beside the value."""
         named = sorted((i, k) for k, i in self.vocabulary.items() if not k.startswith("<"))

@@ -364,6 +364,12 @@ class ScPrintAdapter(AbstractAdapter):
         """Weight of ``out_proj``, shape ``(width, width)``."""
         return self.network.transformer.blocks[layer].mixer.out_proj.weight.detach()
 
+    def query_key(self, layer: int, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Query and key of the normalised state (``norm1``)."""
+        block = self.network.transformer.blocks[layer]
+        q, k, _ = block.mixer.project(block.norm1(x))
+        return q, k
+
     def gene_embeddings(self) -> tuple[tuple[str, ...], np.ndarray]:
         """Genes in the model's order and their rows of the gene table, without position and expression."""
         return self.genes, self.network.gene_encoder.embeddings.weight.detach().cpu().numpy().astype(np.float32)

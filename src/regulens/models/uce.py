@@ -342,6 +342,11 @@ class UceAdapter(AbstractAdapter):
         """Weight of ``out_proj``, shape ``(width, width)``."""
         return self.network.transformer_encoder.layers[layer].self_attn.out_proj.weight.detach()
 
+    def query_key(self, layer: int, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Query and key of the state as it is (post-norm)."""
+        q, k, _ = self.network.transformer_encoder.layers[layer].self_attn.project(x)
+        return q, k
+
     def gene_embeddings(self) -> tuple[tuple[str, ...], np.ndarray]:
         """Genes of the species and what enters the first layer for them, without the place in the sentence."""
         with torch.no_grad():
