@@ -74,7 +74,7 @@ def inspect(
 @app.command("verify")
 def verify(
     spec: Annotated[str, typer.Argument(help="family:FOLDER, FOLDER, or bundled:NAME.")],
-    cells: Annotated[str, typer.Option(help="An .h5ad file, or demo:NAME.")] = "demo:immune",
+    cells: Annotated[str, typer.Option(help="An .h5ad file, an AnnData .zarr, or demo:NAME.")] = "demo:immune",
     n_cells: Annotated[int, typer.Option(min=1, help="Cells to check on.")] = 4,
     as_json: Annotated[bool, _AS_JSON] = False,
 ) -> None:
@@ -99,7 +99,7 @@ def verify(
 def check(
     target: Annotated[str, typer.Argument(help="MODULE:OBJECT, FILE.py:OBJECT, or family:FOLDER.")],
     folder: Annotated[Path | None, typer.Option(help="Folder to load from, where OBJECT is a Family.")] = None,
-    cells: Annotated[str, typer.Option(help="An .h5ad file, or demo:NAME.")] = "demo:immune",
+    cells: Annotated[str, typer.Option(help="An .h5ad file, an AnnData .zarr, or demo:NAME.")] = "demo:immune",
     n_cells: Annotated[int, typer.Option(min=2, help="Cells to check on.")] = 3,
     as_json: Annotated[bool, _AS_JSON] = False,
 ) -> None:

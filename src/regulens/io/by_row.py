@@ -32,7 +32,7 @@ def stored_by_column(path: Path, key: str) -> bool:
 class ConvertedRows(StoredRows):
     """Rows of a CSC matrix, from a temporary copy by row.
 
-    The copy lies in the system's folder for temporary files (``TMPDIR``), takes 8 to 16 bytes per value, and is
+    The copy lies in the system's folder for temporary files (``TMPDIR``), takes 8 to 12 bytes per value, and is
     removed with this object or at the end of the process.
 
     Raises

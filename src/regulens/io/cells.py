@@ -132,7 +132,7 @@ def read_cells(
         counts=stored if isinstance(rows, StoredRows) else stored.take(np.arange(stored.shape[0])),
         genes=genes,
         obs=pd.DataFrame(
-            {role: values[keep].astype(str) for role, (values, _) in labels.items()},
+            {role: values[keep] for role, (values, _) in labels.items()},
             index=pd.Index(obs.index[keep].astype(str), name="cell"),
         ),
         total_counts=np.array(library[keep], dtype=np.float64),

@@ -59,6 +59,7 @@ def check_adapter(adapter: AbstractAdapter, cells: Cells, *, n_cells: int = 3, s
         message = f"Expected at least two cells to check on, got n_cells = {n_cells} of {cells.n_cells}."
         raise ParameterError(f"{message} Batches of one hide errors of padding.")
     rows = np.arange(min(n_cells, cells.n_cells))
+    cells = cells.load(rows)
     table = verify(adapter, cells, n_cells=n_cells, seed=seed)
     found: _Found = []
     if bool(table.set_index("name").loc["genes_known", "passed"]):
