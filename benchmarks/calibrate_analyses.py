@@ -25,12 +25,13 @@ def main() -> None:
     parser.add_argument(
         "--settings", nargs="*", default=list(SETTINGS), help="only these; the table then has no others"
     )
+    parser.add_argument("--analyses", nargs="*", default=[], help="only these; claims that need others are left out")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seed", type=int, default=100_000, help="of the first world")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "calibration_analyses.tsv")
     args = parser.parse_args()
     start = time.perf_counter()
-    tasks = tasks_of(args.settings, n_worlds=args.worlds, first_seed=args.seed)
+    tasks = tasks_of(args.settings, n_worlds=args.worlds, first_seed=args.seed, analyses=args.analyses)
     answers = []
     for done, (task, found) in enumerate(zip(tasks, run_ordered(answers_of, tasks, jobs=args.jobs)), 1):
         answers += found

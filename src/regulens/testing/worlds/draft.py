@@ -6,7 +6,7 @@ is co-expression within and between groups of cells. Which of these a reference 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.stats import rankdata
@@ -174,6 +174,8 @@ class Cause:
         of cells (state x donor), and per pair and cell.
     smooth
         Correlation of the noise of neighbouring layers.
+    others
+        Labels of further references of the study, by name.
     """
 
     counts: np.ndarray
@@ -185,3 +187,4 @@ class Cause:
     group_noise: float = 0.2
     cell_noise: float = 0.7
     smooth: float = 0.0
+    others: dict[str, np.ndarray] = field(default_factory=dict)

@@ -14,11 +14,15 @@ from regulens.testing.worlds.kinds import KINDS
 #: Name of a setting → kind and sizes. Every kind as it is, and no-signal worlds of other shapes.
 SETTINGS: dict[str, tuple[str, dict[str, int]]] = {kind: (kind, {}) for kind in KINDS} | {
     "no_signal, 12 layers": ("no_signal", {"n_layers": 12, "n_heads": 1}),
+    "planted_pairs, 12 layers": ("planted_pairs", {"n_layers": 12, "n_heads": 1}),
     "no_signal, 600 cells": ("no_signal", {"n_layers": 2, "n_heads": 1, "n_cells": 600}),
 }
 
 #: Parameters that make an analysis affordable in hundreds of small worlds, by analysis.
-SMALLER: dict[str, dict[str, Any]] = {}
+SMALLER: dict[str, dict[str, Any]] = {
+    "cssi": {"strata": ["expression"], "draws": 40, "null_negatives": 1000},
+    "recipe_sensitivity": {"missing": ["exclude"]},
+}
 
 CLAIM = "claim"
 
@@ -78,7 +82,10 @@ RECOVERED = (*PLANTED, "hubs_only", "expression_level", "coexpression_only", "la
 
 EXPECTATIONS: tuple[Expectation, ...] = (
     *(
-        Expectation(analysis="reference_recovery", test=test, answers=RECOVERED, silent=(*NOTHING, "one_regulator"))
+        Expectation(
+            analysis="reference_recovery", test=test, answers=RECOVERED,
+            silent=(*NOTHING, "one_regulator", "recipe_dependent"),
+        )
         for test in ("pooled_above_chance", "layer_nested_above_chance", "some_head_above_chance")
     ),
     *(
@@ -105,6 +112,65 @@ EXPECTATIONS: tuple[Expectation, ...] = (
     Expectation(
         analysis="coexpression_dominance", test="attention_coefficient", answers=PLANTED,
         silent=(*NOTHING, *COEXPRESSED, *EXPRESSED),
+    ),
+    *(
+        Expectation(
+            analysis="grn_method_baselines", test=f"{method}_differs_from_attention", answers=PLANTED,
+            silent=NOTHING, upwards=False,
+        )
+        for method in (
+            "spearman", "pearson", "mutual_information", "partial_correlation", "lasso", "grnboost2", "ensemble",
+        )
+    ),
+    Expectation(
+        analysis="degree_null", test="above_degree", answers=(*PLANTED, "coexpression_only"),
+        silent=(*NOTHING, *EXPRESSED, *PROMINENT),
+    ),
+    Expectation(
+        analysis="degree_null", test="above_degree_without_any_regulator", answers=PLANTED,
+        silent=(*NOTHING, *EXPRESSED, *PROMINENT, "one_regulator"),
+    ),
+    Expectation(
+        analysis="tf_resolution", test="regulators_differ", answers=("one_regulator",),
+        silent=("no_signal", *PLANTED, *PROMINENT),
+    ),
+    *(
+        Expectation(
+            analysis="layer_hierarchy", test=test, answers=("layer_late",),
+            silent=("no_signal, 12 layers", "planted_pairs, 12 layers", "layer_flat"), upwards=False,
+        )
+        for test in ("trend_over_depth", "trend_beyond_prominence")
+    ),
+    Expectation(
+        analysis="layer_hierarchy", test="peak_above_others", answers=("layer_late",),
+        silent=("no_signal, 12 layers", "planted_pairs, 12 layers"),
+    ),
+    *(
+        Expectation(
+            analysis="cssi", test=test, answers=("state_specific",),
+            silent=("no_signal, 600 cells", "all_states", "composition"),
+        )
+        for test in ("gain_above_pooled", "gain_above_shuffled_labels")
+    ),
+    Expectation(
+        analysis="recipe_sensitivity", test="some_recipe_above_chance", answers=(*PLANTED, "recipe_dependent"),
+        silent=NOTHING,
+    ),
+    Expectation(
+        analysis="recipe_sensitivity", test="some_recipe_above_strictest_null",
+        answers=(*PLANTED, "recipe_dependent"), silent=(*NOTHING, *EXPRESSED, *PROMINENT),
+    ),
+    Expectation(
+        analysis=CLAIM, test="strata_help", needs=(*SPINE, "cssi"), answers=("state_specific",),
+        silent=("no_signal, 600 cells", "all_states", "composition"),
+    ),
+    Expectation(
+        analysis=CLAIM, test="layers_specialise", needs=(*SPINE, "layer_hierarchy"), answers=("layer_late",),
+        silent=("no_signal, 12 layers", "planted_pairs, 12 layers", "layer_flat"),
+    ),
+    Expectation(
+        analysis=CLAIM, test="beyond_degree", needs=(*SPINE, "degree_null"), answers=PLANTED,
+        silent=(*NOTHING, *EXPRESSED, *PROMINENT, "one_regulator", "too_few_positives"),
     ),
     Expectation(
         analysis=CLAIM, test="beyond_prominence", needs=SPINE, answers=PLANTED,

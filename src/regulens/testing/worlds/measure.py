@@ -6,7 +6,7 @@ below 0.05 and its effect points where its hypothesis does. A claim answers when
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,24 +65,24 @@ class Answer:
     effect: float = float("nan")
 
 
-def asked_of(setting: str) -> tuple[str, ...]:
-    """Analyses that some expectation asks of a setting, claims with all that they need."""
+def asked_of(setting: str, analyses: Collection[str] = ()) -> tuple[str, ...]:
+    """Analyses that some expectation asks of a setting, claims with all that they need; only `analyses` if given."""
     wanted = {
         name
         for e in EXPECTATIONS
         if setting in (*e.answers, *e.silent)
         for name in (e.needs or (e.analysis,))
-        if name in ANALYSES.names()
+        if name in ANALYSES.names() and (not analyses or name in analyses)
     }
     return tuple(n for n in ANALYSES.names() if n in wanted)
 
 
-def tasks_of(settings: Iterable[str], *, n_worlds: int, first_seed: int) -> list[Task]:
-    """One task per world; seeds are consecutive."""
+def tasks_of(settings: Iterable[str], *, n_worlds: int, first_seed: int, analyses: Collection[str] = ()) -> list[Task]:
+    """One task per world; seeds are consecutive. Settings of which nothing is asked have none."""
     return [
-        Task(setting=s, seed=first_seed + k, analyses=asked_of(s))
+        Task(setting=s, seed=first_seed + k, analyses=asked)
         for s in settings
-        if asked_of(s)
+        if (asked := asked_of(s, analyses))
         for k in range(n_worlds)
     ]
 
@@ -110,7 +110,8 @@ def answers_of(task: Task) -> list[Answer]:
         found.append(Answer(**base, state="answers" if p < ALPHA and right_way else "silent", p=p, effect=effect))
     states = {v.claim: str(v.state) for v in verdicts}
     for e in EXPECTATIONS:
-        if e.is_claim and task.setting in (*e.answers, *e.silent) and e.test in states:
+        complete = e.is_claim and e.test in states and set(e.needs) <= set(task.analyses)
+        if complete and task.setting in (*e.answers, *e.silent):
             found.append(
                 Answer(analysis="claim", test=e.test, setting=task.setting, seed=task.seed, state=states[e.test])
             )

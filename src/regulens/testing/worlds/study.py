@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +29,8 @@ class World:
     ----------
     kind
         Key of `KINDS`.
+    networks, universes
+        Every reference of the study by name, and its universe; `reference` and `universe` are among them.
     """
 
     kind: str
@@ -35,6 +38,8 @@ class World:
     cells: Cells
     reference: ReferenceNetwork
     universe: EdgeUniverse
+    networks: Mapping[str, ReferenceNetwork]
+    universes: Mapping[str, EdgeUniverse]
 
     def input(
         self, *, settings: StatisticsSettings | None = None, direction: str = "regulator_attends"
@@ -46,7 +51,7 @@ class World:
         )  # fmt: skip
         return build_input(
             summary=self.summary, cells=self.cells, universe=self.universe, request=request, card=self.summary.card,
-            networks={self.reference.name: self.reference}, universes={self.reference.name: self.universe},
+            networks=self.networks, universes=self.universes,
         )  # fmt: skip
 
     def transposed(self) -> World:
@@ -60,7 +65,8 @@ class World:
         key = np.where(self.universe.candidate, rng.random(self.universe.positive.shape), np.inf)
         rank = key.argsort(axis=1).argsort(axis=1)
         positive = rank < self.universe.positive.sum(axis=1, keepdims=True)
-        return replace(self, universe=replace(self.universe, positive=positive))
+        universe = replace(self.universe, positive=positive)
+        return replace(self, universe=universe, universes={**self.universes, universe.reference: universe})
 
     def leaking(self) -> World:
         """A broken twin: attention of a pair is doubled where the reference has an edge."""
@@ -70,7 +76,6 @@ class World:
 
 def assemble_world(draft: Draft, cause: Cause) -> World:
     """Cells, attention, reference and universe of one cause."""
-    names = np.array(draft.genes, dtype=object)
     total = cause.counts.sum(axis=1, dtype=np.float64)
     table = pd.DataFrame({"input": draft.genes, "status": "kept", "symbol": draft.genes, "ensembl": "", "reason": ""})
     obs = pd.DataFrame(
@@ -86,13 +91,34 @@ def assemble_world(draft: Draft, cause: Cause) -> World:
         obs=obs, total_counts=total, alignment=GeneAlignment(table=table),
         source=f"synthetic world {draft.kind}, seed {draft.seed}",
     )  # fmt: skip
-    i, j = np.nonzero(cause.positive)
-    edges = pd.DataFrame({"source": names[draft.own[i]], "target": names[j], "sign": 0, "evidence": ""})
-    reference = ReferenceNetwork(name=draft.kind, edges=edges.sort_values(["source", "target"], ignore_index=True))
-    n_pos = int(cause.positive.sum())
     summary = summarise(draft, cause, cells)
-    universe = EdgeUniverse(
-        genes=draft.genes, regulators=summary.regulators, candidate=draft.candidate, positive=cause.positive,
-        reference=draft.kind, counts={"reference_edges": n_pos, "evaluable": n_pos}, name=draft.kind,
+    labels = {draft.kind: cause.positive} | cause.others
+    networks = {name: _network(draft, name, positive) for name, positive in labels.items()}
+    universes = {
+        name: EdgeUniverse(
+            genes=draft.genes, regulators=summary.regulators, candidate=draft.candidate, positive=positive,
+            reference=name, counts={"reference_edges": int(positive.sum()), "evaluable": int(positive.sum())},
+            name=name,
+        )
+        for name, positive in labels.items()
+    }  # fmt: skip
+    return World(
+        kind=draft.kind, summary=summary, cells=cells, reference=networks[draft.kind], universe=universes[draft.kind],
+        networks=networks, universes=universes,
     )  # fmt: skip
-    return World(kind=draft.kind, summary=summary, cells=cells, reference=reference, universe=universe)
+
+
+def _network(draft: Draft, name: str, positive: np.ndarray) -> ReferenceNetwork:
+    """The labels as a table; signs and the number of sources are random and mean nothing."""
+    rng = draft.rng(f"network/{name}")
+    names = np.array(draft.genes, dtype=object)
+    i, j = np.nonzero(positive)
+    edges = pd.DataFrame(
+        {
+            "source": names[draft.own[i]],
+            "target": names[j],
+            "sign": rng.integers(-1, 2, len(i)),
+            "evidence": rng.choice(["one", "one;two", "one;two;three"], len(i)),
+        }
+    )
+    return ReferenceNetwork(name=name, edges=edges.sort_values(["source", "target"], ignore_index=True))
