@@ -206,6 +206,7 @@ ANALYSES: Registry[AnalysisSpec] = Registry(
         "gene_level_baselines": "regulens.analyses.gene_level_baselines:SPEC",
         "expression_matched": "regulens.analyses.expression_matched:SPEC",
         "coexpression_dominance": "regulens.analyses.coexpression_dominance:SPEC",
+        "reference_sensitivity": "regulens.analyses.reference_sensitivity:SPEC",
         "layer_hierarchy": "regulens.analyses.layer_hierarchy:SPEC",
         "synthetic_cssi": "regulens.analyses.synthetic_cssi:SPEC",
         "degree_null": "regulens.analyses.degree_null:SPEC",

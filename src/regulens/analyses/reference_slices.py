@@ -95,7 +95,7 @@ def slices(edges: ReferenceEdges, *, max_sources: int = 8) -> list[tuple[str, st
         ("known sign", edges.sign != 0),
         ("activation", edges.sign > 0),
         ("repression", edges.sign < 0),
-        ("sign unknown", edges.sign == 0),
+        ("unknown sign", edges.sign == 0),
     ):
         found.append(("sign", name, mask))
     if edges.has_levels:

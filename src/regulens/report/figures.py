@@ -12,6 +12,7 @@ from regulens.report import (
     figure_layer_head,
     figure_layer_hierarchy,
     figure_matched,
+    figure_reference_sensitivity,
     figure_synthetic_cssi,
     figure_tf_resolution,
 )
@@ -28,6 +29,7 @@ FIGURES: tuple[FigureSpec, ...] = (
     figure_matched.SPEC,
     figure_degree.SPEC,
     figure_dominance.SPEC,
+    figure_reference_sensitivity.SPEC,
     figure_layer_hierarchy.SPEC,
     figure_synthetic_cssi.SPEC,
     figure_tf_resolution.SPEC,

@@ -115,6 +115,19 @@ COLUMNS: dict[str, tuple[str, Format | None, str]] = {
     "layers_above": ("layers above it", numbers.count, ""), "n_layers": ("layers", numbers.count, ""),
     "autocorrelation": ("autocorrelation", numbers.signed, "lag one, after a straight line"),
     "others": ("other layers", numbers.fixed, "mean AUROC of the layers not chosen"),
+    "coexpression": ("co-expression", numbers.fixed, "AUROC of |ρ| on the same pairs"),
+    "part": ("part", None, ""), "other": ("other reference", None, ""), "n_pairs": ("pairs", numbers.count, ""),
+    "n_pos_other": ("n⁺ of the other", numbers.count, ""), "overlap": ("overlap", numbers.fixed, "Jaccard of the edges"),
+    "interaction": ("difference of leads", numbers.signed, "lead here minus lead by the other reference"),
+    "p_swap": ("p (rows swapped)", numbers.p_value, "descriptive: rejects too often where references have hubs"),
+    "n_scores": ("scores", numbers.count, "whose order is compared"),
+    "spearman": ("Spearman of their order", numbers.signed, ""),
+    "kendall": ("Kendall of their order", numbers.signed, ""),
+    "scheme": ("what is dropped", None, ""), "dropped": ("share dropped", lambda v: numbers.fixed(v, 1), ""),
+    "same_sign": ("lead kept", lambda v: numbers.fixed(v, 2), "share of draws in which attention keeps its side"),
+    "auroc_ceiling": ("AUROC ceiling", numbers.fixed, "a perfect score against a list with so many edges missing"),
+    "auprc_ceiling": ("AUPRC ratio ceiling", numbers.short, "the same for AUPRC / prevalence"),
+    "n_draws": ("draws", numbers.count, ""),
     "layer": ("layer", layer_label, "counted from zero"), "n_cells": ("cells", numbers.count, ""),
 }  # fmt: skip
 
@@ -129,6 +142,7 @@ _INTERVALS = {"auroc": ("low", "high"), "share_pair": ("pair_low", "pair_high"),
               "excess": ("excess_low", "excess_high"),
               "beyond_coexpression": ("beyond_low", "beyond_high"),
               "change": ("change_low", "change_high"),
+              "interaction": ("interaction_low", "interaction_high"),
               "delta": ("delta_low", "delta_high"), "gain": ("gain_low", "gain_high")}  # fmt: skip
 
 #: (analysis, table) → title; the first of an analysis stands open, the others fold.
@@ -159,6 +173,10 @@ TITLES: dict[str, dict[str, str]] = {
     "degree_null": {
         "degree_null": "AUROC among networks with the same degrees", "degree_leave_one_out": "Without each regulator",
         "degree_checks": "Self-tests of the null",
+    },
+    "reference_sensitivity": {
+        "reference_grid": "By part of the reference", "reference_pairs": "Against the other references",
+        "reference_incompleteness": "As the list gets shorter",
     },
     "coexpression_dominance": {
         "dominance": "Attention against co-expression", "dominance_coefficients": "Joint logistic model",
