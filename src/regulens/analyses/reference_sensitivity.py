@@ -112,7 +112,7 @@ def _relabelled(shared: Shared) -> LabelledEdges:
 
 def _pair_row(inp: AnalysisInput, other: str, shared: Shared | None) -> tuple[tuple[object, ...], Effect | None]:
     """How much two references agree, on the pairs and in the order of the scores."""
-    nothing = (np.nan,) * 10
+    nothing = (np.nan,) * 11
     if shared is None:
         return (other, 0, 0, *nothing, "no regulator is in both universes"), None
     a, b = shared.edges, _relabelled(shared)
