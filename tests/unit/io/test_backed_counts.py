@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import zarr
 
 from regulens.errors import InputError, ParameterError, RegulensError, ScaleError
 from regulens.io import cell_files, cells, rows
 from regulens.io.by_row import ConvertedRows
 from regulens.io.cells import read_cells
-from regulens.io.genes_selection import select_genes
+from regulens.io.genes_selection import _moments, select_genes
 from regulens.rng import stream
 from regulens.run.inputs import _fingerprint as fingerprint
 from regulens.testing.tiny_study import tiny_genes
@@ -78,6 +79,8 @@ def assert_same(backed, memory):
     known = np.arange(memory.n_genes) % 3 > 0
     for mine, theirs in zip(backed.genes_detected(known, ~known), memory.genes_detected(known, ~known)):
         assert np.array_equal(mine, theirs)
+    for mine, theirs in zip(_moments(backed), _moments(memory)):
+        assert np.array_equal(mine, theirs)  # to the last bit
     options = {"n_top": 9, "regulators": memory.genes.symbols[:4], "min_cells": 5}
     mine, theirs = select_genes(backed, **options), select_genes(memory, **options)
     assert np.array_equal(mine[0], theirs[0]) and mine[1] == theirs[1]
@@ -123,6 +126,24 @@ def test_both_versions_of_zarr_are_read(tmp_path, zarr_format):
         path = write(data_of(counts_of()), tmp_path / "cells.zarr")
     assert (path / ("zarr.json" if zarr_format == 3 else ".zgroup")).is_file()
     assert_same(read_cells(path, backed=True), read_cells(path))
+
+
+def test_shards_of_zarr_are_read_and_missed(tmp_path):
+    with ad.settings.override(zarr_write_format=3):
+        path = write(data_of(counts_of()), tmp_path / "cells.zarr")
+    memory = read_cells(path)
+    group = zarr.open_group(path, mode="r+", use_consolidated=False)["X"]
+    values = group["data"][...]
+    assert len(values) > 700
+    del group["data"]
+    group.create_array("data", shape=values.shape, dtype=values.dtype, chunks=(64,), shards=(256,))
+    group["data"][...] = values
+    zarr.consolidate_metadata(path)
+    assert_same(read_cells(path, backed=True), memory)
+    next(p for p in sorted((path / "X" / "data" / "c").rglob("*")) if p.is_file()).unlink()
+    for backed in (True, False):
+        with pytest.raises(InputError, match="chunks of X/data missing"):
+            read_cells(path, backed=backed)
 
 
 def test_log_values_are_recovered_and_duplicates_added_up_by_block(tmp_path, small_blocks):

@@ -4,11 +4,14 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy as sc
 import scipy.sparse as sp
 
 from regulens.errors import InputError, ScaleError
 from regulens.io.cells import read_cells
-from regulens.io.genes_selection import select_genes
+from regulens.io.demo import load_demo
+from regulens.io.gene_ids import GeneMap
+from regulens.io.genes_selection import _moments, _most_variable, select_genes
 from regulens.io.references import read_reference
 from regulens.rng import stream
 from regulens.types.edges import EdgeUniverse
@@ -178,6 +181,30 @@ def test_selection_keeps_detected_variable_genes_and_regulators():
     assert len(every) == cells.n_genes and words.startswith("all ")
     with pytest.raises(InputError, match="got none of"):
         select_genes(cells, n_top=5, regulators=[], min_cells=121)
+
+
+@pytest.mark.parametrize("demo", [None, "pbmc68k"])
+def test_variable_genes_are_those_of_scanpy(demo):
+    if demo is None:
+        rng = stream(13, "test/variable")
+        mean = rng.gamma(0.4, 2.0, 300)
+        x = rng.poisson(mean * rng.gamma(2.0, 0.5, (200, 1)) * rng.gamma(3.0, 1 / 3, (200, 300)))
+        symbols = list(GeneMap.bundled().ensembl)[:300]
+        cells = read_cells(ad.AnnData(x.astype(float), var=pd.DataFrame(index=symbols)))
+    else:
+        cells = load_demo(demo)
+    n_cells, mean, variance = _moments(cells)
+    seen = n_cells >= 3
+    table = sc.pp.highly_variable_genes(
+        ad.AnnData(cells.log_normalised(np.flatnonzero(seen))), flavor="seurat", n_top_genes=50, inplace=False
+    )
+    best = _most_variable(mean[seen], variance[seen], 50)
+    assert set(best) == set(np.flatnonzero(table["highly_variable"]))
+    score = table["dispersions_norm"].to_numpy()
+    assert (np.diff(score[best]) <= 1e-9).all()
+    # The broken twin: dispersions compared over all genes, without bins of similar mean.
+    plain = np.argsort(-(variance[seen] / mean[seen]), kind="stable")[:50]
+    assert set(plain) != set(best)
 
 
 @pytest.mark.shared_data
