@@ -2,7 +2,7 @@
 
     python benchmarks/bench_extraction.py                              (an hour on two idle cores)
     python benchmarks/bench_extraction.py --shapes scGPT,Geneformer-V1-10M --repeats 3
-    python benchmarks/bench_extraction.py --quick                      (one repeat, no table of memory)
+    python benchmarks/bench_extraction.py --quick --no-memory          (one repeat, no peaks of memory)
     python benchmarks/bench_extraction.py --device cuda
 
 Three passes over the same tokens of the same cells: `fused`, the forward pass alone; `streamed`, with both directions
@@ -284,7 +284,7 @@ def measure(name: str, args: argparse.Namespace, repeats: int, keep: Callable[[l
     """All rows of one shape, handed to `keep` as they come."""
     time_passes(name, args, repeats, keep)
     gc.collect()
-    if args.quick or args.device == "cuda":
+    if args.no_memory or args.device == "cuda":
         return
     for n in SHAPES[name].memory:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -315,7 +315,8 @@ def time_passes(name: str, args: argparse.Namespace, repeats: int, keep: Callabl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one repeat of each, no table of memory")
+    parser.add_argument("--quick", action="store_true", help="one repeat of each")
+    parser.add_argument("--no-memory", action="store_true", help="leave out the peaks of memory")
     parser.add_argument("--repeats", type=int, default=5, help="of every pass")
     parser.add_argument("--shapes", default=",".join(SHAPES), help="which, with commas; all by default")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -328,6 +329,7 @@ def main() -> None:
     repeats = 1 if args.quick else args.repeats
     command = f"python benchmarks/bench_extraction.py --repeats {repeats}"
     command += "" if wanted == list(SHAPES) else f" --shapes {args.shapes}"
+    command += " --no-memory" if args.no_memory else ""
     command += "" if args.device == "cpu" else f" --device {args.device}"
     rows: list[dict] = []
 

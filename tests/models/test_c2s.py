@@ -401,3 +401,18 @@ def test_extraction_pools_word_pieces(tmp_path):
     assert np.allclose(np.asarray(got.summary.sums).sum(0), want, atol=1e-5)
     verified = got.verify(n_cells=3)
     assert verified["max_abs_difference"].max() <= 1e-5
+
+
+def test_batches_are_filled_by_word_pieces(tmp_path):
+    """What is expected of a cell is near what it has, not the number of its genes."""
+    from regulens.attention.layout import lengths_for
+
+    found = cells()
+    adapter = load(write_c2s(tmp_path / "m", vocab=SYMBOLS, merges=0))
+    real = adapter.tokenize(found, np.arange(found.n_cells), seed=0).mask.sum(axis=1)
+    expected = lengths_for(adapter, found)
+    genes = (found.counts > 0).sum(axis=1).A1
+    assert (real > 1.5 * genes).all(), "names are spelled in several pieces, and there is a prompt"
+    assert np.abs(expected / real - 1).max() < 0.25
+    short = load(write_c2s(tmp_path / "s", vocab=SYMBOLS, merges=0, max_length=int(real.min())))
+    assert (lengths_for(short, found) <= short.card.max_length).all()

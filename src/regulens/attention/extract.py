@@ -23,7 +23,7 @@ import torch
 
 from regulens.attention.accumulate import PairAxes
 from regulens.attention.fill import Facts, Progress, fill, fill_store
-from regulens.attention.layout import Layout, expected_lengths, lay_out
+from regulens.attention.layout import Layout, lay_out, lengths_for
 from regulens.attention.memory import Budget, budget, explained
 from regulens.attention.precision import cast_weights, cells_to_compare, check_precision, measured
 from regulens.attention.recipes import NOT_POOLED, Recipe, recipe_for
@@ -120,9 +120,7 @@ def extract(
     _check_device(device, jobs)
     check_precision(precision, device)
     chosen_recipe = recipe_for(recipe, adapter)
-    known = adapter.gene_tokens(cells.genes) >= 0
-    same_length = adapter.every_gene or adapter.fixed_length
-    lengths = expected_lengths(cells, known, adapter.card.max_length, every_gene=same_length)
+    lengths = lengths_for(adapter, cells)
     fits = budget(
         adapter.card,
         n_regulators=len(regulators),

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from regulens.errors import ParameterError, SchemaError, examples
+from regulens.models.base import AbstractAdapter
 from regulens.rng import stream
 from regulens.types.cells import ROLES, Cells
 
@@ -192,6 +193,12 @@ def _batches(rows: np.ndarray, lengths: np.ndarray, budget: int) -> tuple[tuple[
             batches.append([])
         batches[-1].append(row)
     return tuple(tuple(b) for b in batches)
+
+
+def lengths_for(adapter: AbstractAdapter, cells: Cells) -> np.ndarray:
+    """Expected number of tokens of each cell, int64, shape ``(cell,)``; 0 for a cell without a known gene."""
+    (detected,) = cells.genes_detected(adapter.gene_tokens(cells.genes) >= 0)
+    return adapter.expected_tokens(cells.genes, detected)
 
 
 def expected_lengths(cells: Cells, known: np.ndarray, max_length: int, *, every_gene: bool = False) -> np.ndarray:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from regulens.attention.accumulate import PairAxes, add_counts, add_layer, clear_own, places
-from regulens.attention.layout import Layout, Unit, expected_lengths, lay_out
+from regulens.attention.layout import Layout, Unit, lay_out, lengths_for
 from regulens.attention.memory import BATCH_TOKENS
 from regulens.attention.recipes import Recipe, recipe_for
 from regulens.attention.result import Attention
@@ -111,9 +111,7 @@ def mean_cell_attention(
     genes, regulators = tuple(genes), tuple(regulators)
     axes = PairAxes.build(cells.genes, genes, regulators)
     chosen = _recipe(recipe, adapter)
-    known = adapter.gene_tokens(cells.genes) >= 0
-    same_length = adapter.every_gene or adapter.fixed_length
-    lengths = expected_lengths(cells, known, adapter.card.max_length, every_gene=same_length)
+    lengths = lengths_for(adapter, cells)
     layout = lay_out(
         cells, lengths, partition_by=partition_by, n_blocks=1, max_cells=max_cells, batch_tokens=batch_tokens, seed=seed
     )
@@ -178,6 +176,7 @@ def _recipe(name: str, adapter: AbstractAdapter) -> Recipe:
     return recipe_for(name, adapter)
 
 
+@torch.no_grad()
 def _checked(adapter: AbstractAdapter, cells: Cells, layout: Layout, seed: int) -> float:
     """Make sure on one cell that `query_key` of the entering states is what the forward pass uses; returns its scale.
 

@@ -165,8 +165,7 @@ class AbstractAdapter(ABC):
     def tokenize(self, cells: Cells, rows: np.ndarray, *, seed: int) -> TokenBatch:
         """Tokens of the cells at `rows`, exactly as upstream makes them; random choices from per-cell streams.
 
-        The result for a cell depends on that cell, the model and `seed` only, not on the other rows. The cells have
-        their counts in memory (`Cells.load`); extraction hands over those of one batch.
+        The result for a cell depends on that cell, the model and `seed` only, not on the other rows.
         """
 
     @abstractmethod
@@ -199,6 +198,28 @@ class AbstractAdapter(ABC):
         model has no such weight or the adapter does not expose it.
         """
         return None
+
+    def expected_tokens(self, genes: GeneVocabulary, detected: np.ndarray) -> np.ndarray:
+        """About how many tokens a cell has in which so many genes known to the model were detected.
+
+        Batches are filled, and memory is planned, by it; it changes no token.
+
+        Parameters
+        ----------
+        genes
+            Of the cells.
+        detected
+            Int64, shape ``(cell,)``.
+
+        Returns
+        -------
+        Int64, same shape, at most ``card.max_length``; 0 where no known gene was detected. By default one token a gene,
+        or ``card.max_length`` for a model that reads as many in every cell.
+        """
+        longest = self.card.max_length
+        if self.every_gene or self.fixed_length:
+            return np.where(detected > 0, longest, 0)
+        return np.minimum(detected, longest)
 
     def query_key(self, layer: int, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Query and key that a layer makes of the state that enters it, with its norm and its biases.

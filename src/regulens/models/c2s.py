@@ -327,6 +327,15 @@ class C2SAdapter(AbstractAdapter):
         gene, _ = pad(genes, -1)
         return TokenBatch(tokens=token, values=None, gene=gene, mask=mask, cell=rows)
 
+    def expected_tokens(self, genes: GeneVocabulary, detected: np.ndarray) -> np.ndarray:
+        """Word pieces of the prompt, and for every gene written the mean number of pieces of a name, rounded up."""
+        names = [f" {s.upper()}" for s in genes.symbols if _spelled(s)]
+        pieces = self.tokenizer.encode_batch([*names, self.before + self.after], add_special_tokens=False)
+        *lengths, prompt = (len(p.ids) for p in pieces)
+        each = sum(lengths) / max(len(lengths), 1)
+        tokens = prompt + np.ceil(np.minimum(detected, self.top_genes) * each).astype(np.int64)
+        return np.where(detected > 0, np.minimum(tokens, self.card.max_length), 0)
+
     def _sentence(self, names: list[str], columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Ids of a cell's text and the column that each belongs to (−1: prompt), within the longest sequence."""
         while True:
