@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, logit, ndtr, ndtri
+from scipy.special import expit, logit, stdtr, stdtrit
 from scipy.stats import rankdata
 
 from regulens.stats.permutation import permutation_p
@@ -22,8 +22,8 @@ class Regulators:
         Row of the regulator in the universe, ascending, shape ``(regulator,)``.
     n_pos, n_neg
         Its positives and negatives.
-    auroc, se
-        Shape ``(regulator,)``; `se` is NaN where `undefined` says why.
+    auroc, se, df
+        Shape ``(regulator,)``; `se` and `df` (Satterthwaite's) are NaN where `undefined` says why.
     placement
         Share of its regulator's negatives that every positive beats (ties one half), regulator by regulator.
     positive_target
@@ -37,21 +37,21 @@ class Regulators:
     n_neg: np.ndarray
     auroc: np.ndarray
     se: np.ndarray
+    df: np.ndarray
     placement: np.ndarray
     positive_target: np.ndarray
     undefined: np.ndarray
 
     def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
         """DeLong's interval on the log odds of the AUROC, mapped back (Qin & Hotilovac 2008); NaN where undefined."""
-        z = float(ndtri(0.5 + level / 2))
         with np.errstate(divide="ignore", invalid="ignore"):
-            half = z * self.se / (self.auroc * (1 - self.auroc))
+            half = stdtrit(self.df, 0.5 + level / 2) * self.se / (self.auroc * (1 - self.auroc))
             return expit(logit(self.auroc) - half), expit(logit(self.auroc) + half)
 
     def p_greater(self) -> np.ndarray:
         """One-sided p of "above one half", descriptive: with a handful of positives DeLong's error is optimistic."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(np.isfinite(self.se), ndtr(-(self.auroc - 0.5) / self.se), np.nan)
+            return np.where(np.isfinite(self.se), stdtr(self.df, -(self.auroc - 0.5) / self.se), np.nan)
 
 
 def evaluate_regulators(edges: LabelledEdges, score: int, *, min_positives: int) -> Regulators:
@@ -80,26 +80,30 @@ def evaluate_regulators(edges: LabelledEdges, score: int, *, min_positives: int)
         rank = rankdata(x)
         of_pos = (rank[y] - rankdata(x[y])) / n_neg
         of_neg = 1 - (rank[~y] - rankdata(x[~y])) / n_pos
-        variance = of_neg.var(ddof=1) / n_neg + of_pos.var(ddof=1) / n_pos if n_pos > 1 else np.nan
+        by_neg, by_pos = of_neg.var(ddof=1) / n_neg, of_pos.var(ddof=1) / n_pos if n_pos > 1 else np.nan
+        variance = by_neg + by_pos
         reason = ""
         if n_pos < 2:
             reason = "one positive: a rank, without a standard error"
         elif not variance > 1e-24:
             reason = "positives and negatives are separated completely, or not at all"
         kept.append(row)
-        found.append((n_pos, n_neg, float(of_pos.mean()), float(np.sqrt(variance)) if not reason else np.nan, reason))
+        df = np.nan if reason else variance**2 / (by_pos**2 / (n_pos - 1) + by_neg**2 / (n_neg - 1))
+        se = np.nan if reason else float(np.sqrt(variance))
+        found.append((n_pos, n_neg, float(of_pos.mean()), se, df, reason))
         placements.append(of_pos)
         targets.append(target[a:b][y])
-    columns = list(zip(*found)) if found else [()] * 5
+    columns = list(zip(*found)) if found else [()] * 6
     return Regulators(
         row=np.array(kept, dtype=np.int64),
         n_pos=np.array(columns[0], dtype=np.int64),
         n_neg=np.array(columns[1], dtype=np.int64),
         auroc=np.array(columns[2], dtype=np.float64),
         se=np.array(columns[3], dtype=np.float64),
+        df=np.array(columns[4], dtype=np.float64),
         placement=np.concatenate(placements) if placements else np.zeros(0),
         positive_target=np.concatenate(targets) if targets else np.zeros(0, dtype=np.int64),
-        undefined=np.array(columns[4], dtype=object),
+        undefined=np.array(columns[5], dtype=object),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, logit, ndtr, ndtri
+from scipy.special import expit, logit, stdtr, stdtrit
 
 from regulens.errors import AlignmentError, ParameterError
 from regulens.stats._kernels import count_codes, over_scores, placements
@@ -23,8 +23,9 @@ class DeLong:
 
     Parameters
     ----------
-    estimate, se
-        Float64, shape ``(score,)``; NaN where `undefined` says why.
+    estimate, se, df
+        Float64, shape ``(score,)``; `se` and `df` are NaN where `undefined` says why. The degrees of freedom are
+        Satterthwaite's for the two placement variances: about ``n_pos - 1`` where positives are few.
     n_pos, n_neg
         Positives and negatives.
     is_difference
@@ -35,48 +36,49 @@ class DeLong:
 
     estimate: np.ndarray
     se: np.ndarray
+    df: np.ndarray
     n_pos: int
     n_neg: int
     is_difference: bool
     undefined: tuple[str, ...]
 
-    def _z(self, null_value: float | None) -> np.ndarray:
+    def _t(self, null_value: float | None) -> np.ndarray:
         null = (0.0 if self.is_difference else 0.5) if null_value is None else null_value
         return (self.estimate - null) / self.se
 
     def p_greater(self, null_value: float | None = None) -> np.ndarray:
         """One-sided p of "above `null_value`" (0.5, or 0 for a difference); NaN where undefined."""
-        return ndtr(-self._z(null_value))
+        return stdtr(self.df, -self._t(null_value))
 
     def p_two_sided(self, null_value: float | None = None) -> np.ndarray:
         """Two-sided p of "not `null_value`"; NaN where undefined."""
-        return 2.0 * ndtr(-np.abs(self._z(null_value)))
+        return 2.0 * stdtr(self.df, -np.abs(self._t(null_value)))
 
     def interval(self, level: float = 0.95, *, scale: str = "logit") -> tuple[np.ndarray, np.ndarray]:
-        """Ends of the normal intervals, shape ``(score,)`` each.
+        """Ends of the t intervals, shape ``(score,)`` each.
 
         Parameters
         ----------
         scale
             ``"logit"`` (default): made on the log odds of the AUROC and mapped back, so that it stays inside (0, 1)
-            and covers better near 1 (Qin & Hotilovac 2008). ``"plain"``: ``estimate -+ z se``, not cut at 0 or 1;
+            and covers better near 1 (Qin & Hotilovac 2008). ``"plain"``: ``estimate -+ t se``, not cut at 0 or 1;
             the only scale of a difference.
         """
         if not 0.0 < level < 1.0 or scale not in ("logit", "plain"):
             message = f"Expected a level in (0, 1) and scale 'logit' or 'plain', got {level} and {scale!r}."
             raise ParameterError(message)
-        z = float(ndtri(0.5 + level / 2))
+        t = stdtrit(self.df, 0.5 + level / 2)
         if scale == "plain" or self.is_difference:
-            return self.estimate - z * self.se, self.estimate + z * self.se
+            return self.estimate - t * self.se, self.estimate + t * self.se
         with np.errstate(divide="ignore", invalid="ignore"):
             centre = logit(self.estimate)
-            half = z * self.se / (self.estimate * (1.0 - self.estimate))
+            half = t * self.se / (self.estimate * (1.0 - self.estimate))
         return expit(centre - half), expit(centre + half)
 
     def estimates(self, *, level: float = 0.95, scale: str = "logit", unit: str = "pair") -> list[Estimate | Undefined]:
         """One `Estimate` or `Undefined` per score; `unit` names what the pairs are (``"target"``)."""
         low, high = self.interval(level, scale=scale)
-        words = "DeLong, plain interval" if scale == "plain" or self.is_difference else "DeLong, logit interval"
+        words = "DeLong, plain t interval" if scale == "plain" or self.is_difference else "DeLong, logit t interval"
         return [
             Undefined(reason=reason)
             if reason
@@ -97,14 +99,22 @@ def spread(values: np.ndarray, count: np.ndarray | None = None) -> float:
     return float(np.sum(count * np.square(values - mean))) / (n - 1.0)
 
 
-def finished(estimate: np.ndarray, variance: np.ndarray, n_pos: int, n_neg: int, *, is_difference: bool) -> DeLong:
-    """Standard errors from variances, and the reason wherever there is none."""
+def finished(
+    estimate: np.ndarray, of_pos: np.ndarray, of_neg: np.ndarray, n_pos: int, n_neg: int, *, is_difference: bool
+) -> DeLong:
+    """Standard errors and df from the two placement variances of every score, and the reason where there is none."""
+    by_pos, by_neg = of_pos / max(n_pos, 1), of_neg / max(n_neg, 1)
+    variance = by_pos + by_neg
     few = f"{n_pos} positives and {n_neg} negatives; DeLong's standard error needs two of each"
     same = "the standard error is 0: the scores separate the labels completely, do not vary, or do not differ"
     reasons = tuple(few if n_pos < 2 or n_neg < 2 else ("" if v > 1e-24 else same) for v in variance)
-    se = np.where([not r for r in reasons], np.sqrt(np.maximum(variance, 0.0)), np.nan)
+    good = np.array([not r for r in reasons], dtype=bool)
+    se, df = np.full(good.size, np.nan), np.full(good.size, np.nan)
+    se[good] = np.sqrt(variance[good])
+    spread_of_variance = np.square(by_pos) / max(n_pos - 1, 1) + np.square(by_neg) / max(n_neg - 1, 1)
+    df[good] = np.square(variance[good]) / spread_of_variance[good]
     return DeLong(
-        estimate=estimate, se=se, n_pos=n_pos, n_neg=n_neg, is_difference=is_difference, undefined=reasons,
+        estimate=estimate, se=se, df=df, n_pos=n_pos, n_neg=n_neg, is_difference=is_difference, undefined=reasons,
     )  # fmt: skip
 
 
@@ -114,7 +124,8 @@ def delong(scores: np.ndarray, label: np.ndarray) -> DeLong:
     ``var = S10 / n_pos + S01 / n_neg``, the sample variances of the placements: the share of negatives that each
     positive beats, the share of positives that beat each negative, ties one half (DeLong, DeLong & Clarke-Pearson
     1988). Placements are tabulated by distinct value of the positives (mid-ranks; Sun & Xu 2014), so that it costs
-    no more than the AUROC.
+    no more than the AUROC. Tests and intervals use t with Satterthwaite's degrees of freedom, which is the test of
+    Brunner & Munzel (2000): with 5 positives the normal form covers 85 % instead of 95 %.
 
     Parameters
     ----------
@@ -134,19 +145,19 @@ def delong(scores: np.ndarray, label: np.ndarray) -> DeLong:
     n_pos = int(label.sum())
     n_neg = label.size - n_pos
 
-    def one(s: int) -> tuple[float, float]:
+    def one(s: int) -> tuple[float, float, float]:
         code, m = codes(scores[s], label)
         pos, neg = count_codes(code, label, m)
         below, above, wins = placements(pos, neg)
         if n_pos == 0 or n_neg == 0:
-            return np.nan, np.nan
+            return np.nan, np.nan, np.nan
         area = wins / (float(n_pos) * float(n_neg))
         if n_pos < 2 or n_neg < 2:
-            return area, np.nan
-        return area, spread(below / n_neg, pos) / n_pos + spread(above / n_pos, neg) / n_neg
+            return area, np.nan, np.nan
+        return area, spread(below / n_neg, pos), spread(above / n_pos, neg)
 
-    found = np.array(list(over_scores(one, len(scores)))).reshape(len(scores), 2)
-    return finished(found[:, 0], found[:, 1], n_pos, n_neg, is_difference=False)
+    found = np.array(list(over_scores(one, len(scores)))).reshape(len(scores), 3)
+    return finished(found[:, 0], found[:, 1], found[:, 2], n_pos, n_neg, is_difference=False)
 
 
 def _placement_values(values: np.ndarray, label: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
@@ -178,18 +189,18 @@ def delong_difference(scores: np.ndarray, baseline: np.ndarray, label: np.ndarra
     n_neg = label.size - n_pos
     if n_pos == 0 or n_neg == 0:
         nan = np.full(len(scores), np.nan)
-        return finished(nan, nan, n_pos, n_neg, is_difference=True)
+        return finished(nan, nan, nan, n_pos, n_neg, is_difference=True)
     shared = _placement_values(baseline[0], label) if len(baseline) == 1 else None
 
-    def one(s: int) -> tuple[float, float]:
+    def one(s: int) -> tuple[float, float, float]:
         area, v10, v01 = _placement_values(scores[s], label)
         area0, w10, w01 = shared or _placement_values(baseline[s], label)
         if n_pos < 2 or n_neg < 2:
-            return area - area0, np.nan
-        return area - area0, spread(v10 - w10) / n_pos + spread(v01 - w01) / n_neg
+            return area - area0, np.nan, np.nan
+        return area - area0, spread(v10 - w10), spread(v01 - w01)
 
-    found = np.array(list(over_scores(one, len(scores)))).reshape(len(scores), 2)
-    return finished(found[:, 0], found[:, 1], n_pos, n_neg, is_difference=True)
+    found = np.array(list(over_scores(one, len(scores)))).reshape(len(scores), 3)
+    return finished(found[:, 0], found[:, 1], found[:, 2], n_pos, n_neg, is_difference=True)
 
 
 def delong_covariance(scores: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -82,29 +82,29 @@ def ranking_summary(
         raise ParameterError(message)
     table = np.stack(rows)
     return RankingSummary(
-        auroc=finished(table[:, 0], table[:, 1], n_pos, n_neg, is_difference=False),
-        average_precision=table[:, 2],
-        top=TopK(k=wanted, true_positives=table[:, 3:], n_pos=n_pos, n_pairs=n_pairs) if wanted.size else None,
+        auroc=finished(table[:, 0], table[:, 1], table[:, 2], n_pos, n_neg, is_difference=False),
+        average_precision=table[:, 3],
+        top=TopK(k=wanted, true_positives=table[:, 4:], n_pos=n_pos, n_pairs=n_pairs) if wanted.size else None,
         n_pos=n_pos,
         n_neg=n_neg,
     )
 
 
 def _one(values: np.ndarray, label: np.ndarray, n_pos: int, n_neg: int, k: np.ndarray) -> np.ndarray:
-    """AUROC, its variance, average precision, hits at every k, of one score."""
+    """AUROC, its two placement variances, average precision, hits at every k, of one score."""
     code, m = codes(values, label)
     pos, neg = count_codes(code, label, m)
     below, above, wins = placements(pos, neg)
-    out = np.full(3 + k.size, np.nan)
+    out = np.full(4 + k.size, np.nan)
     if n_pos and n_neg:
         out[0] = wins / (float(n_pos) * float(n_neg))
     if n_pos > 1 and n_neg > 1:
-        out[1] = spread(below / n_neg, pos) / n_pos + spread(above / n_pos, neg) / n_neg
+        out[1], out[2] = spread(below / n_neg, pos), spread(above / n_pos, neg)
     found = np.cumsum(pos[::-1])
     taken = found + np.cumsum(neg[::-1])
     if n_pos:
         hit = pos[::-1] > 0
-        out[2] = float(np.sum(pos[::-1][hit] * (found[hit] / taken[hit])) / n_pos)
+        out[3] = float(np.sum(pos[::-1][hit] * (found[hit] / taken[hit])) / n_pos)
     # an empty group repeats the place of the one before: the same point of the curve twice
-    out[3:] = np.interp(k, np.concatenate([[0], taken]), np.concatenate([[0], found]))
+    out[4:] = np.interp(k, np.concatenate([[0], taken]), np.concatenate([[0], found]))
     return out

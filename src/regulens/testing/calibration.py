@@ -26,7 +26,9 @@ from regulens.stats.cluster import (
     twoway_bootstrap_auroc,
 )
 from regulens.stats.permutation import permutation_p
+from regulens.stats.permuted_labels import permuted_auroc
 from regulens.stats.ranking import influence
+from regulens.stats.resample import bootstrap_edges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +167,15 @@ def _percentile_two_way(data: Data, rng: np.random.Generator) -> float:
     return float(one_sided_p(twoway_bootstrap_auroc(data[0][:1], *data[1:], draws=199, rng=rng), 0.5)[0])
 
 
+def _percentile_edges(data: Data, rng: np.random.Generator) -> float:
+    return float(one_sided_p(bootstrap_edges(data[0][:1], data[1], draws=199, rng=rng), 0.5)[0])
+
+
+def _labels_permuted(data: Data, rng: np.random.Generator) -> float:
+    draws = permuted_auroc(data[0][:1], data[1], draws=199, rng=rng)
+    return float(permutation_p(influence(data[0][:1], data[1])[0], draws)[0]) if np.isfinite(draws).all() else math.nan
+
+
 def _label_shuffle(data: Data, rng: np.random.Generator) -> float:
     draws = label_shuffle_within_regulator(data[0][:1], data[1], data[2], draws=199, rng=rng)
     observed = influence(data[0][:1], data[1])[0]
@@ -200,7 +211,9 @@ TRIALS = (
     Trial(name="AUROC > 0.5, linearised two-way, df = C - 1", procedure=_linearised_two_way),
     Trial(name="AUROC > 0.5, percentile bootstrap over regulators", procedure=_percentile),
     Trial(name="AUROC > 0.5, percentile bootstrap over regulators x targets", procedure=_percentile_two_way),
+    Trial(name="AUROC > 0.5, percentile bootstrap over pairs", procedure=_percentile_edges),
     Trial(name="AUROC > label shuffle within regulator", procedure=_label_shuffle),
+    Trial(name="AUROC > labels permuted over all pairs", procedure=_labels_permuted),
     Trial(name="smallest of 10 unadjusted p", procedure=_smallest_p, n_scores=10),
     Trial(name="AUROC > 0.5, pairs taken as independent", procedure=independent_pairs),
 )

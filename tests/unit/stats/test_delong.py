@@ -56,14 +56,18 @@ def test_float32_and_order_of_pairs_change_nothing():
     np.testing.assert_allclose(delong(small[:, o], label[o]).se, delong(small, label).se, rtol=1e-12)
 
 
-def test_p_and_plain_interval_are_those_of_the_normal():
+def test_p_equals_brunner_and_munzel_in_scipy():
     scores, label = data(rows=1)
     found = delong(scores, label)
-    z = (found.estimate - 0.5) / found.se
-    np.testing.assert_allclose(found.p_greater(), stats.norm.sf(z))
-    np.testing.assert_allclose(found.p_two_sided(0.6), 2 * stats.norm.sf(abs(found.estimate - 0.6) / found.se))
+    wanted = stats.brunnermunzel(scores[0][~label], scores[0][label])
+    np.testing.assert_allclose(found.p_two_sided(), wanted.pvalue, rtol=1e-9)
+    one_sided = stats.brunnermunzel(scores[0][~label], scores[0][label], alternative="less")
+    np.testing.assert_allclose(found.p_greater(), one_sided.pvalue, rtol=1e-9)
+    np.testing.assert_allclose((found.estimate - 0.5) / found.se, wanted.statistic, rtol=1e-9)
+    t = abs(found.estimate - 0.6) / found.se
+    np.testing.assert_allclose(found.p_two_sided(0.6), 2 * stats.t.sf(t, found.df))
     low, high = found.interval(0.9, scale="plain")
-    np.testing.assert_allclose((high - low) / 2, stats.norm.ppf(0.95) * found.se)
+    np.testing.assert_allclose((high - low) / 2, stats.t.ppf(0.95, found.df) * found.se)
 
 
 def test_logit_interval_stays_inside_and_holds_the_estimate():
@@ -107,19 +111,26 @@ def test_refusals():
         delong(scores, label).interval(scale="probit")
 
 
-def test_coverage_of_the_logit_interval_and_the_paired_test_where_pairs_are_independent():
-    rng = stream(2, "delong/coverage")
+@pytest.mark.parametrize("n_pos", [5, 25])
+def test_coverage_of_the_logit_interval_and_the_paired_test_where_pairs_are_independent(n_pos):
+    rng = stream(2, f"delong/coverage/{n_pos}")
     truth = stats.norm.cdf(1.0 / np.sqrt(2 * 1.64))
-    label = np.arange(120) < 25
-    hits, p = [], []
+    label = np.arange(120) < n_pos
+    hits, p, normal = [], [], []
     for _ in range(500):
         scores = rng.normal(size=(2, 120)) + label + 0.8 * rng.normal(size=120)
-        low, high = delong(scores[0], label).interval()
+        found = delong(scores[0], label)
+        if found.undefined[0]:
+            continue
+        low, high = found.interval()
         hits.append(low[0] <= truth <= high[0])
+        normal.append(abs(found.estimate[0] - truth) <= 1.96 * found.se[0])
         p.append(delong_difference(scores[0], scores[1], label).p_two_sided()[0])
     error = 3 * np.sqrt(0.05 * 0.95 / 500)
     assert np.mean(hits) >= 0.95 - error
     assert np.mean(np.array(p) <= 0.05) <= 0.05 + error
+    if n_pos == 5:  # the usual form, normal and plain, is the broken twin
+        assert np.mean(normal) < 0.95 - error
 
 
 def test_pairing_sharpens_the_error_of_a_difference():
