@@ -107,6 +107,11 @@ class AnalysisInput:
         Every reference of the study by name, and its universe on the same genes; the analysis' own is among them.
     recipes
         Attention under other recipes than the study's own, by recipe, extracted for the analyses that need them.
+    recipe_gaps
+        Recipes that were asked for and could not be extracted, with the reason.
+    inferred
+        Scores of methods that infer networks from expression, and of imported edge tables, by name; made once per
+        study and handed to the analyses that need them.
     """
 
     request: TestRequest
@@ -122,6 +127,8 @@ class AnalysisInput:
     networks: Mapping[str, ReferenceNetwork] = field(default_factory=dict)
     universes: Mapping[str, EdgeUniverse] = field(default_factory=dict)
     recipes: Mapping[str, AttentionSummary] = field(default_factory=dict)
+    recipe_gaps: Mapping[str, str] = field(default_factory=dict)
+    inferred: Mapping[str, EdgeScores] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -173,7 +180,8 @@ class AnalysisSpec:
         test.
     needs
         What the input must hold: ``attention``, ``expression``, ``reference``; a role of the cells (``donor``);
-        ``blocks``, random blocks of cells in the store; ``recipes``, attention under other recipes.
+        ``blocks``, random blocks of cells in the store; ``recipes``, attention under other recipes, those that its
+        parameter of that name lists; ``inferred``, scores of its parameters ``methods`` and ``tables``.
     parameters
         Default parameters with their values; a plan may override these names and no others.
     protocols
@@ -207,6 +215,8 @@ ANALYSES: Registry[AnalysisSpec] = Registry(
         "expression_matched": "regulens.analyses.expression_matched:SPEC",
         "coexpression_dominance": "regulens.analyses.coexpression_dominance:SPEC",
         "reference_sensitivity": "regulens.analyses.reference_sensitivity:SPEC",
+        "grn_method_baselines": "regulens.analyses.grn_method_baselines:SPEC",
+        "recipe_sensitivity": "regulens.analyses.recipe_sensitivity:SPEC",
         "layer_hierarchy": "regulens.analyses.layer_hierarchy:SPEC",
         "synthetic_cssi": "regulens.analyses.synthetic_cssi:SPEC",
         "degree_null": "regulens.analyses.degree_null:SPEC",

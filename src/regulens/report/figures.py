@@ -12,6 +12,8 @@ from regulens.report import (
     figure_layer_head,
     figure_layer_hierarchy,
     figure_matched,
+    figure_methods,
+    figure_recipes,
     figure_reference_sensitivity,
     figure_synthetic_cssi,
     figure_tf_resolution,
@@ -33,6 +35,8 @@ FIGURES: tuple[FigureSpec, ...] = (
     figure_layer_hierarchy.SPEC,
     figure_synthetic_cssi.SPEC,
     figure_tf_resolution.SPEC,
+    figure_methods.SPEC,
+    figure_recipes.SPEC,
 )
 
 

@@ -15,7 +15,9 @@ from regulens.report.wording import (
     feature_label,
     form_label,
     layer_label,
+    method_label,
     quantity_label,
+    recipe_value_label,
     score_label,
     side_label,
     variant_label,
@@ -128,12 +130,25 @@ COLUMNS: dict[str, tuple[str, Format | None, str]] = {
     "auroc_ceiling": ("AUROC ceiling", numbers.fixed, "a perfect score against a list with so many edges missing"),
     "auprc_ceiling": ("AUPRC ratio ceiling", numbers.short, "the same for AUPRC / prevalence"),
     "n_draws": ("draws", numbers.count, ""),
+    "method": ("method", method_label, ""), "recipe": ("recipe", recipe_value_label, ""),
+    "strictest_null": ("strictest null", score_label, ""),
+    "difference": ("method − attention", numbers.signed, "paired difference of AUROC"),
+    "rho_attention": ("ρ with attention", numbers.signed, "Spearman over pairs"),
+    "n_listed": ("pairs listed", numbers.count, "in the imported table"),
+    "layers": ("layers", None, "counted from zero"), "missing": ("missing pairs", None, ""),
+    "pre_registered": ("of the plan", None, ""),
+    "null_auroc": ("AUROC of the null", numbers.fixed, _AUROC),
+    "p_recipes": ("p (chance)", numbers.p_value, "max-T, adjusted over all recipes"),
+    "p_recipes_null": ("p (null)", numbers.p_value, "above the strictest null; max-T, adjusted over all recipes"),
+    "n_recipes": ("recipes", numbers.count, ""), "auroc_mean": ("mean AUROC", numbers.fixed, ""),
+    "auroc_min": ("smallest", numbers.fixed, ""), "auroc_max": ("largest", numbers.fixed, ""),
+    "share_above_null": ("share above the null", lambda v: numbers.fixed(v, 2), "each alone, interval above zero"),
     "layer": ("layer", layer_label, "counted from zero"), "n_cells": ("cells", numbers.count, ""),
 }  # fmt: skip
 
 #: Formats that take words; a word under any other heading is printed as it stands.
-_WORDS = {direction_label, feature_label, form_label, layer_label, quantity_label, score_label, side_label,
-          variant_label}  # fmt: skip
+_WORDS = {direction_label, feature_label, form_label, layer_label, method_label, quantity_label, recipe_value_label,
+          score_label, side_label, variant_label}  # fmt: skip
 
 #: value → its limits, printed as one interval column after it.
 _INTERVALS = {"auroc": ("low", "high"), "share_pair": ("pair_low", "pair_high"),
@@ -143,6 +158,7 @@ _INTERVALS = {"auroc": ("low", "high"), "share_pair": ("pair_low", "pair_high"),
               "beyond_coexpression": ("beyond_low", "beyond_high"),
               "change": ("change_low", "change_high"),
               "interaction": ("interaction_low", "interaction_high"),
+              "difference": ("difference_low", "difference_high"),
               "delta": ("delta_low", "delta_high"), "gain": ("gain_low", "gain_high")}  # fmt: skip
 
 #: (analysis, table) → title; the first of an analysis stands open, the others fold.
@@ -177,6 +193,11 @@ TITLES: dict[str, dict[str, str]] = {
     "reference_sensitivity": {
         "reference_grid": "By part of the reference", "reference_pairs": "Against the other references",
         "reference_incompleteness": "As the list gets shorter",
+    },
+    "grn_method_baselines": {"methods": "Attention among the methods", "methods_at_k": "The strongest pairs"},
+    "recipe_sensitivity": {
+        "recipe_summary": "Over all recipes", "recipes": "Every recipe", "recipe_factors": "By choice",
+        "recipes_left_out": "What the grid does not hold",
     },
     "coexpression_dominance": {
         "dominance": "Attention against co-expression", "dominance_coefficients": "Joint logistic model",
@@ -297,6 +318,7 @@ def _cells(row: dict[str, Any], names: Sequence[str]) -> list[Cell]:
         out.append(cell(row[name], COLUMNS.get(name, ("", None, ""))[1]))
         if name in _INTERVALS and set(_INTERVALS[name]) <= set(row):
             low, high = (row[k] for k in _INTERVALS[name])
-            words = numbers.interval(low, high, sign=name in ("share_pair", "delta", "coefficient", "gain"))
+            signed = ("difference", "share_pair", "delta", "coefficient", "gain")
+            words = numbers.interval(low, high, sign=name in signed)
             out.append(Cell(text=words, key="" if numbers.is_missing(low) else repr(float(low))))
     return out

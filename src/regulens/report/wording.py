@@ -138,7 +138,8 @@ def feature_label(feature: Any) -> str:
 
 def direction_label(direction: Any) -> str:
     """Which of the two genes is the query, in words."""
-    known = {"regulator_attends": "regulator attends", "target_attends": "target attends"}
+    known = {"regulator_attends": "regulator attends", "target_attends": "target attends", "max": "larger of both",
+             "mean": "mean of both"}  # fmt: skip
     return known.get(str(direction), str(direction).replace("_", " "))
 
 
@@ -169,6 +170,15 @@ def quantity_label(quantity: Any) -> str:
         "auroc_coexpression": "AUROC of co-expression",
         "auroc_difference": "difference of AUROC",
         "attention_coefficient": "coefficient of attention",
+        "recipes": "recipes",
+        "auroc_smallest": "smallest AUROC",
+        "auroc_median": "median AUROC",
+        "auroc_largest": "largest AUROC",
+        "auroc_pre_registered": "AUROC of the plan's recipe",
+        "rank_pre_registered": "rank of the plan's recipe",
+        "share_above_chance": "share with an interval above 0.5",
+        "share_above_null": "share above the strictest null, each alone",
+        "share_above_null_adjusted": "share above it, adjusted over recipes",
         "pooled_all_pairs": "all pairs in one ranking",
         "pooled_without_one": "all pairs, without one regulator",
         "mean_of_regulators": "mean over regulators",
@@ -182,8 +192,63 @@ def quantity_label(quantity: Any) -> str:
         "peak_minus_others": "best layer − other layers",
         "peak_minus_coexpression": "best layer − co-expression",
         "peak_minus_gene_level": "best layer − best gene-level score",
+        "kendall_w": "Kendall's W over metrics",
+        "smallest_tau": "smallest Kendall τ of two metrics",
     }
     return known.get(str(quantity), str(quantity).replace("_", " "))
+
+
+def method_label(method: Any) -> str:
+    """Name of a network-inference method."""
+    known = {
+        "pooled": "attention, pooled",
+        "spearman": "Spearman |ρ|",
+        "pearson": "Pearson |r|",
+        "mutual_information": "mutual information",
+        "partial_correlation": "partial correlation",
+        "lasso": "lasso",
+        "genie3": "GENIE3",
+        "grnboost2": "GRNBoost2",
+        "ensemble": "ensemble of the methods",
+    }
+    return known.get(str(method), str(method))
+
+
+_RECIPES = {
+    ("recipe", "apc"): "product-corrected (APC)",
+    ("recipe", "rank"): "ranks, row then column",
+    ("recipe", "log_probability"): "log probability",
+    ("layers", "all"): "mean of all layers",
+    ("direction", "mean"): "mean of both directions",
+    ("direction", "max"): "larger of both directions",
+    ("missing", "exclude"): "missing pairs left out",
+    ("missing", "zero"): "missing pairs count as 0",
+}
+
+
+def recipe_label(factor: Any, choice: Any) -> str:
+    """One choice of a recipe, in words."""
+    factor, choice = str(factor), str(choice)
+    if factor == "direction" and (factor, choice) not in _RECIPES:
+        return direction_label(choice)
+    return _RECIPES.get((factor, choice), choice.replace("_", " "))
+
+
+def recipe_value_label(choice: Any) -> str:
+    """What is read from a map of attention."""
+    return recipe_label("recipe", choice)
+
+
+def metric_label(metric: Any) -> str:
+    """Name of a metric as printed.
+
+    >>> metric_label("auprc_ratio"), metric_label("precision_at_k 20")
+    ('AUPRC / prevalence', 'precision at 20')
+    """
+    known = {"auroc": "AUROC", "partial_auroc": "partial AUROC", "auprc_ratio": "AUPRC / prevalence", "epr": "EPR",
+             "precision_at_k": "precision at K", "f1_at_k": "F1 at K"}  # fmt: skip
+    name, _, k = str(metric).partition(" ")
+    return f"precision at {k}" if k and name == "precision_at_k" else known.get(name, name.replace("_", " "))
 
 
 def side_label(side: Any) -> str:

@@ -28,8 +28,9 @@ from regulens.parallel import release_workers
 from regulens.plan import Plan
 from regulens.progress import SILENT, Progress
 from regulens.provenance import digest_of, versions
-from regulens.run.evidence import AbstractEvidence, gather
+from regulens.run.evidence import AbstractEvidence, gather, recipes_asked
 from regulens.run.inputs import input_fingerprints
+from regulens.run.networks import InferredNetworks
 from regulens.run.prepare import PlannedAnalysis, Prepared, plan_analyses, prepare, unmet_needs
 from regulens.run.record import build_record
 from regulens.types.endpoints import Protocol
@@ -76,9 +77,9 @@ def label_of(item: PlannedAnalysis) -> str:
     return item.spec.name if protocol is Protocol.CORRECTED else f"{item.spec.name}.{protocol}"
 
 
-def _outcome_key(item: PlannedAnalysis, prepared: Prepared, attention_digest: str) -> str:
+def _outcome_key(item: PlannedAnalysis, prepared: Prepared, *digests: str) -> str:
     return digest_of(
-        item.spec.name, item.spec.version, str(item.request), item.section.parameters, attention_digest,
+        item.spec.name, item.spec.version, str(item.request), item.section.parameters, [d for d in digests if d],
         prepared.cells.digest, prepared.universes[item.request.reference].digest, versions(),
     )  # fmt: skip
 
@@ -128,12 +129,16 @@ def _model_record(
 
 
 def _answer(
-    item: PlannedAnalysis, prepared: Prepared, evidence: AbstractEvidence, cache: dict[str, AnalysisInput]
-) -> AnalysisOutcome:
+    item: PlannedAnalysis, prepared: Prepared, evidence: AbstractEvidence, cache: dict[str, AnalysisInput],
+    networks: InferredNetworks,
+) -> AnalysisOutcome:  # fmt: skip
     name = item.request.reference
     if name not in cache:
         cache[name] = evidence.input(prepared, item.request)
-    given = replace(cache[name], request=item.request, parameters=item.spec.parameters | item.section.parameters)
+    given = replace(
+        cache[name], request=item.request, parameters=item.spec.parameters | item.section.parameters,
+        inferred=networks.of(item),
+    )  # fmt: skip
     return replace(item.spec.run(given), analysis=label_of(item))
 
 
@@ -205,6 +210,9 @@ def audit(
 
     clock = _Clock()
     prepared = prepare(plan, progress=progress)
+    networks = InferredNetworks(prepared, folder=out, jobs=jobs, progress=progress)
+    for model in prepared.adapters:
+        recipes_asked(prepared, model)  # refuses what is no recipe
     clock.lap("reading inputs")
     RunFolder.claim(out, plan_digest=plan.digest, plan_yaml=plan.to_yaml(), overwrite=overwrite)
     (out / "run.json").unlink(missing_ok=True)
@@ -221,6 +229,8 @@ def audit(
             evidence[model] = gather(prepared, model, folder=out, jobs=jobs, progress=progress)
             clock.lap(f"attention of {model}")
         release_workers()
+        networks.make()
+        clock.lap("networks inferred from expression")
         for model, found in evidence.items():
             verification = found.verification(folder=out, model=model)
             models.append(_model_record(prepared, model, found, verification))
@@ -233,8 +243,8 @@ def audit(
                     outcomes.append((item, _not_run(item, reason)))
                     continue
                 outcome = _answered(
-                    item, key=_outcome_key(item, prepared, found.digest), folder=out,
-                    answer=partial(_answer, item, prepared, found, cache),
+                    item, folder=out, answer=partial(_answer, item, prepared, found, cache, networks),
+                    key=_outcome_key(item, prepared, found.digest_for(item.spec), networks.digest(item)),
                 )  # fmt: skip
                 outcomes.append((item, outcome))
                 stage.advance()
@@ -259,7 +269,13 @@ def audit(
     write_table(pd.DataFrame([r.to_row() for _, o in outcomes for r in o.results]), out / "results")
     write_json(
         out / "timing.json",
-        {"seconds": clock.seconds, "machine": platform.machine(), "processors": os.cpu_count(), "jobs": jobs},
+        {
+            "seconds": clock.seconds,
+            "networks": networks.seconds,
+            "machine": platform.machine(),
+            "processors": os.cpu_count(),
+            "jobs": jobs,
+        },
     )
     write_json(inputs, fingerprints)
     write_json(

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import scipy.sparse as sp
 
+from regulens.errors import ParameterError, PlanError, nearest
 from regulens.io.atomic import read_json, write_json
 from regulens.io.outcomes import table_stem
 from regulens.io.tables import write_table
@@ -24,7 +25,7 @@ from regulens.run.prepare import Prepared
 if TYPE_CHECKING:
     import pandas as pd
 
-    from regulens.analyses.base import AnalysisInput, TestRequest
+    from regulens.analyses.base import AnalysisInput, AnalysisSpec, TestRequest
     from regulens.attention.result import Attention
     from regulens.models.score_model import AbstractScoreModel
     from regulens.types.attention import AttentionSummary
@@ -51,6 +52,10 @@ class AbstractEvidence(ABC):
     def checked(self) -> tuple[pd.DataFrame, dict[str, Any]]:
         """Verify it: the table of checks, and what the record says of them."""
 
+    def digest_for(self, spec: AnalysisSpec) -> str:
+        """Digest of what one analysis reads of it."""
+        return self.digest
+
     def verification(self, *, folder: Path, model: str) -> dict[str, Any]:
         """Verify once per digest; the table goes to ``tables/``."""
         path = folder / "state" / f"{table_stem('verification', model, 'plain', 'softmax')}.json"
@@ -69,16 +74,25 @@ class AttentionEvidence(AbstractEvidence):
     attention: Attention
     digest: str
     recipes: Mapping[str, AttentionSummary] = field(default_factory=dict)
+    recipe_gaps: Mapping[str, str] = field(default_factory=dict)
+
+    def digest_for(self, spec: AnalysisSpec) -> str:
+        """The store's, and those of the other recipes where the analysis reads them."""
+        if "recipes" not in spec.needs:
+            return self.digest
+        others = [(name, summary.digest) for name, summary in self.recipes.items()]
+        return digest_of(self.digest, others, dict(self.recipe_gaps))
 
     def input(self, prepared: Prepared, request: TestRequest) -> AnalysisInput:
         """Scores from the store, on the universe's grid."""
         from regulens.analyses.build import build_input
 
-        return build_input(
+        given = build_input(
             summary=self.attention.summary, cells=prepared.cells, universe=prepared.universes[request.reference],
             request=request, card=prepared.adapters[request.model].card, networks=prepared.references,
             universes=prepared.universes, recipes=self.recipes,
         )  # fmt: skip
+        return replace(given, recipe_gaps=dict(self.recipe_gaps))
 
     def facts(self, prepared: Prepared) -> dict[str, Any]:
         """Cells, partitions and pairs of the store."""
@@ -157,9 +171,59 @@ def gather(prepared: Prepared, model: str, *, folder: Path, jobs: int, progress:
         both = as_directions(scores, primary=adapter.primary, floor=adapter.floor)
         return ScoreEvidence(model=adapter, scores=both, digest=digest, prepared=prepared)
 
+    recipes, gaps = recipes_asked(prepared, model)
+    attention = _extracted(
+        prepared, model, folder=folder, jobs=jobs, progress=progress, recipe=prepared.plan.extraction.recipe
+    )
+    others = {
+        recipe: _extracted(prepared, model, folder=folder, jobs=jobs, progress=progress, recipe=recipe, other=True)
+        for recipe in recipes
+    }
+    return AttentionEvidence(
+        attention=attention, digest=attention.summary.digest, recipe_gaps=gaps,
+        recipes={recipe: found.summary for recipe, found in others.items()},
+    )  # fmt: skip
+
+
+def recipes_asked(prepared: Prepared, model: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Recipes beside the plan's own that analyses of this model ask for; and those it lacks, with the reason."""
+    from regulens.attention.recipes import RECIPES, recipe_for
+
+    if model in prepared.without_attention:
+        return (), {}
+    wanted = {
+        name
+        for item in prepared.analyses
+        if item.request.model == model and "recipes" in item.spec.needs
+        for name in (item.spec.parameters | item.section.parameters)["recipes"]
+    }
+    if odd := sorted(wanted - set(RECIPES)):
+        message = f"Expected recipes among {', '.join(RECIPES)}, got '{odd[0]}'.{nearest(odd[0], list(RECIPES))}"
+        raise PlanError(message)
+    gaps: dict[str, str] = {}
+    found = []
+    for name in RECIPES:
+        if name not in wanted or name == prepared.plan.extraction.recipe:
+            continue
+        try:
+            recipe_for(name, prepared.adapters[model])
+        except ParameterError as error:
+            gaps[name] = str(error)
+        else:
+            found.append(name)
+    return tuple(found), gaps
+
+
+def _extracted(
+    prepared: Prepared, model: str, *, folder: Path, jobs: int, progress: Progress, recipe: str, other: bool = False
+) -> Attention:
+    """Attention of one recipe in the run folder; another recipe than the plan's is kept for all cells together."""
     from regulens.attention.extract import extract
 
-    stage = progress.stage(f"attention of {model}", prepared.cells.n_cells)
+    plan = prepared.plan
+    stem = model.replace("/", "-") + (f".{recipe}" if other else "")
+    name = f"attention of {model}, recipe {recipe}" if other else f"attention of {model}"
+    stage = progress.stage(name, prepared.cells.n_cells)
     done = 0
 
     def report(now: int, total: int) -> None:
@@ -168,13 +232,12 @@ def gather(prepared: Prepared, model: str, *, folder: Path, jobs: int, progress:
         done = now
 
     try:
-        attention = extract(
-            adapter, prepared.cells, genes=prepared.genes, regulators=prepared.regulators,
-            partition_by=prepared.plan.extraction.partition_by, n_blocks=prepared.n_blocks,
-            seed=prepared.plan.seed, jobs=jobs, out=folder / "attention" / f"{model.replace('/', '-')}.zarr",
-            recipe=prepared.plan.extraction.recipe, memory=prepared.plan.extraction.memory,
-            device=prepared.plan.extraction.device, precision=prepared.plan.extraction.precision, progress=report,
+        return extract(
+            prepared.adapters[model], prepared.cells, genes=prepared.genes, regulators=prepared.regulators,
+            partition_by=() if other else plan.extraction.partition_by, n_blocks=1 if other else prepared.n_blocks,
+            seed=plan.seed, jobs=jobs, out=folder / "attention" / f"{stem}.zarr", recipe=recipe,
+            memory=plan.extraction.memory, device=plan.extraction.device,
+            precision=plan.extraction.precision, progress=report,
         )  # fmt: skip
     finally:
         stage.close()
-    return AttentionEvidence(attention=attention, digest=attention.summary.digest)

@@ -35,5 +35,6 @@ def input_fingerprints(plan: Plan) -> dict[str, str]:
     sources = [plan.cells.source, *(m.spec for m in plan.models), *(r.source for r in plan.references)]
     if plan.universe.regulators not in ("reference",):
         sources.append(plan.universe.regulators)
+    sources += [str(p) for a in plan.analyses for p in dict(a.parameters.get("tables") or {}).values()]
     found = {f"{i}:{Path(s).name}": _fingerprint(plan.resolve(s)) for i, s in enumerate(sources)}
     return found | {"versions": digest_of(versions())}

@@ -22,6 +22,7 @@ SCORERS: Registry[ScorerSpec] = Registry(
         "grnboost2": "regulens.scorers.grnboost2:SPEC",
         "genie3": "regulens.scorers.genie3:SPEC",
         "ensemble": "regulens.scorers.ensemble:SPEC",
+        "imported": "regulens.scorers.imported:SPEC",
     },
     group="regulens.scorers",
 )

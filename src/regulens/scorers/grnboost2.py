@@ -24,6 +24,9 @@ from regulens.scorers.panel import Panel
 from regulens.scorers.tree_regression import Regression, regress_all
 from regulens.types.edges import EdgeScores
 
+#: Cells x genes x regulators below which starting workers takes longer than the work.
+_SMALL = 50_000_000
+
 DEPTH, RATE, SUBSAMPLE, FEATURES, WINDOW = 3, 0.01, 0.9, 0.1, 25
 
 
@@ -60,6 +63,8 @@ def grnboost2_scores(
         message = f"Expected engine 'compiled' or 'scikit-learn', got {engine!r}."
         raise ParameterError(message)
     panel = Panel.build(expression, genes, regulators)
+    if engine == "compiled" and panel.values.size * len(panel.own) < _SMALL:
+        jobs = 1
     fit, prepare = (_fit, _sorted) if engine == "compiled" else (_fit_scikit_learn, _plain)
     values, trees = regress_all(
         panel, fit, method="grnboost2", seed=seed, jobs=jobs, prepare=lambda x: (max_trees, prepare(x))

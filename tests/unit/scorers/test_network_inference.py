@@ -12,6 +12,7 @@ from sklearn.linear_model import Lasso
 from sklearn.metrics import mutual_info_score
 
 from regulens.errors import AlignmentError, ParameterError
+from regulens.scorers import grnboost2
 from regulens.scorers.ensemble import ensemble_scores
 from regulens.scorers.genie3 import genie3_scores
 from regulens.scorers.lasso import lasso_scores, universal_alpha
@@ -82,7 +83,8 @@ def test_sparse_and_dense_and_the_order_of_targets_give_the_same(name, found):
 
 
 @pytest.mark.parametrize("name", ["genie3", "grnboost2"])
-def test_two_workers_give_the_same_bytes_and_another_seed_other_ones(name):
+def test_two_workers_give_the_same_bytes_and_another_seed_other_ones(name, monkeypatch):
+    monkeypatch.setattr(grnboost2, "_SMALL", 0)
     x = expression(n_cells=60)
     x = np.concatenate([x, expression(1, 60)], axis=1)  # more targets than one task holds
     genes = (*GENES, *(f"H{j}" for j in range(12)))
