@@ -221,6 +221,7 @@ ANALYSES: Registry[AnalysisSpec] = Registry(
         "synthetic_cssi": "regulens.analyses.synthetic_cssi:SPEC",
         "degree_null": "regulens.analyses.degree_null:SPEC",
         "tf_resolution": "regulens.analyses.tf_resolution:SPEC",
+        "metric_dependence": "regulens.analyses.metric_dependence:SPEC",
     },
     group="regulens.analyses",
 )

@@ -13,6 +13,7 @@ from regulens.report import (
     figure_layer_hierarchy,
     figure_matched,
     figure_methods,
+    figure_metric_dependence,
     figure_recipes,
     figure_reference_sensitivity,
     figure_synthetic_cssi,
@@ -37,6 +38,7 @@ FIGURES: tuple[FigureSpec, ...] = (
     figure_tf_resolution.SPEC,
     figure_methods.SPEC,
     figure_recipes.SPEC,
+    figure_metric_dependence.SPEC,
 )
 
 

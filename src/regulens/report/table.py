@@ -16,6 +16,7 @@ from regulens.report.wording import (
     form_label,
     layer_label,
     method_label,
+    metric_label,
     quantity_label,
     recipe_value_label,
     score_label,
@@ -58,6 +59,11 @@ class Table:
 Format = Callable[[Any], str]
 
 _AUROC = "area under the ROC curve; 0.5 is chance"
+
+def _metrics(names: Any) -> str:
+    """A list of metrics in words."""
+    return ", ".join(metric_label(n) for n in str(names).split(", ")) if names else ""
+
 
 #: Column of a run's table → (heading, format, hint). Columns not listed print as they are.
 COLUMNS: dict[str, tuple[str, Format | None, str]] = {
@@ -119,7 +125,8 @@ COLUMNS: dict[str, tuple[str, Format | None, str]] = {
     "others": ("other layers", numbers.fixed, "mean AUROC of the layers not chosen"),
     "coexpression": ("co-expression", numbers.fixed, "AUROC of |ρ| on the same pairs"),
     "part": ("part", None, ""), "other": ("other reference", None, ""), "n_pairs": ("pairs", numbers.count, ""),
-    "n_pos_other": ("n⁺ of the other", numbers.count, ""), "overlap": ("overlap", numbers.fixed, "Jaccard of the edges"),
+    "n_pos_other": ("n⁺ of the other", numbers.count, ""),
+    "overlap": ("overlap", numbers.fixed, "Jaccard of the edges"),
     "interaction": ("difference of leads", numbers.signed, "lead here minus lead by the other reference"),
     "p_swap": ("p (rows swapped)", numbers.p_value, "descriptive: rejects too often where references have hubs"),
     "n_scores": ("scores", numbers.count, "whose order is compared"),
@@ -143,11 +150,21 @@ COLUMNS: dict[str, tuple[str, Format | None, str]] = {
     "n_recipes": ("recipes", numbers.count, ""), "auroc_mean": ("mean AUROC", numbers.fixed, ""),
     "auroc_min": ("smallest", numbers.fixed, ""), "auroc_max": ("largest", numbers.fixed, ""),
     "share_above_null": ("share above the null", lambda v: numbers.fixed(v, 2), "each alone, interval above zero"),
+    "metric": ("metric", metric_label, ""), "other_metric": ("and", metric_label, ""),
+    "k_over_n_pos": ("K / n⁺", lambda v: numbers.fixed(v, 2), ""), "chance": ("chance", numbers.short, ""),
+    "ceiling": ("ceiling", numbers.short, "the best that any score can reach"),
+    "place": ("place", numbers.short, "1 is the best score by this metric"),
+    "rival": ("rival", score_label, ""), "n_metrics": ("metrics", numbers.count, ""),
+    "n_ahead": ("attention ahead", numbers.count, "by so many metrics"),
+    "n_behind": ("behind", numbers.count, ""), "n_equal": ("equal", numbers.count, ""),
+    "disagree": ("metrics disagree", None, ""),
+    "ahead_by": ("ahead by", _metrics, ""), "behind_by": ("behind by", _metrics, ""),
     "layer": ("layer", layer_label, "counted from zero"), "n_cells": ("cells", numbers.count, ""),
 }  # fmt: skip
 
 #: Formats that take words; a word under any other heading is printed as it stands.
-_WORDS = {direction_label, feature_label, form_label, layer_label, method_label, quantity_label, recipe_value_label,
+_WORDS = {_metrics, metric_label,
+          direction_label, feature_label, form_label, layer_label, method_label, quantity_label, recipe_value_label,
           score_label, side_label, variant_label}  # fmt: skip
 
 #: value → its limits, printed as one interval column after it.
@@ -184,7 +201,8 @@ TITLES: dict[str, dict[str, str]] = {
     },
     "layer_hierarchy": {
         "layers": "Every layer", "layer_trend": "Change over depth", "layer_baselines": "What gene-level scores reach",
-        "layer_peak": "Layer chosen on one part, evaluated on the other", "layer_peak_contrasts": "What the choice gains",
+        "layer_peak": "Layer chosen on one part, evaluated on the other",
+        "layer_peak_contrasts": "What the choice gains",
     },
     "degree_null": {
         "degree_null": "AUROC among networks with the same degrees", "degree_leave_one_out": "Without each regulator",
@@ -198,6 +216,10 @@ TITLES: dict[str, dict[str, str]] = {
     "recipe_sensitivity": {
         "recipe_summary": "Over all recipes", "recipes": "Every recipe", "recipe_factors": "By choice",
         "recipes_left_out": "What the grid does not hold",
+    },
+    "metric_dependence": {
+        "metric_signs": "Attention against its rivals, by metric", "metric_concordance": "Agreement of all metrics",
+        "metric_agreement": "Agreement of two metrics", "metric_grid": "Every score by every metric",
     },
     "coexpression_dominance": {
         "dominance": "Attention against co-expression", "dominance_coefficients": "Joint logistic model",
