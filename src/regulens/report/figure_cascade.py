@@ -34,8 +34,10 @@ RUNGS: tuple[tuple[str, str, str, bool], ...] = (
     ("All pairs: what knows nothing of pairs", "gene_model", "fitted gene-only model", False),
     ("All pairs: what knows nothing of pairs", "marginal", "marginal-attention product", False),
     ("All pairs: co-expression", "coexpression", "|Spearman| over the same cells", False),
+    ("All pairs: degrees of the network", "degree", "mean over networks of the same degrees", False),
     ("Expression-matched pairs", "matched", "attention", True),
     ("Expression-matched pairs", "matched_baseline", "marginal-attention product", False),
+    ("All pairs: residual on both genes' expression", "residual", "attention", True),
 )
 
 #: Distance between two models of one rung, in rows.
