@@ -14,6 +14,7 @@ from regulens.verdicts import RULES, decide
 
 NAMES = (
     "reference_recovery", "gene_level_baselines", "expression_matched", "coexpression_dominance", "degree_null", "layer_hierarchy",
+    "cssi",
 )  # fmt: skip
 REQUEST = TestRequest(model="m", reference="r")
 FACTS = {
@@ -27,6 +28,7 @@ FACTS = {
     "coexpression_dominance": {"n_pos": 200, "n_regulators": 30, "same_cells": True, "tost_p": 0.9},
     "degree_null": {"n_pos": 200, "n_regulators": 30, "n_regulators_3": 20, "self_tests_failed": [], "tost_p": 0.9,
                     "coexpression_excess": 0.05, "coexpression_low": 0.03, "coexpression_passes": True},
+    "cssi": {"n_pos": 200, "n_regulators": 30, "purity": 0.9, "n_turns": 4},
     "layer_hierarchy": {"n_pos": 200, "n_regulators": 30, "n_layers": 12, "n_gene_level": 9,
                         "direction_of_trend": "rising"},
 }  # fmt: skip

@@ -107,6 +107,9 @@ class AnalysisInput:
         Every reference of the study by name, and its universe on the same genes; the analysis' own is among them.
     recipes
         Attention under other recipes than the study's own, by recipe, extracted for the analyses that need them.
+    embedding
+        Makes the model's own embedding of every cell, float64, shape ``(cell, width)``, NaN for a cell without tokens;
+        None for a model that reads no cells. Costs a forward pass over all cells the first time.
     recipe_gaps
         Recipes that were asked for and could not be extracted, with the reason.
     inferred
@@ -127,6 +130,7 @@ class AnalysisInput:
     networks: Mapping[str, ReferenceNetwork] = field(default_factory=dict)
     universes: Mapping[str, EdgeUniverse] = field(default_factory=dict)
     recipes: Mapping[str, AttentionSummary] = field(default_factory=dict)
+    embedding: Callable[[], np.ndarray] | None = None
     recipe_gaps: Mapping[str, str] = field(default_factory=dict)
     inferred: Mapping[str, EdgeScores] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
@@ -218,6 +222,7 @@ ANALYSES: Registry[AnalysisSpec] = Registry(
         "grn_method_baselines": "regulens.analyses.grn_method_baselines:SPEC",
         "recipe_sensitivity": "regulens.analyses.recipe_sensitivity:SPEC",
         "layer_hierarchy": "regulens.analyses.layer_hierarchy:SPEC",
+        "cssi": "regulens.analyses.cssi:SPEC",
         "synthetic_cssi": "regulens.analyses.synthetic_cssi:SPEC",
         "degree_null": "regulens.analyses.degree_null:SPEC",
         "tf_resolution": "regulens.analyses.tf_resolution:SPEC",

@@ -6,7 +6,7 @@ statistics come from the same cells that attention was read in.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,7 @@ def assemble(
     networks: Mapping[str, ReferenceNetwork] | None = None,
     universes: Mapping[str, EdgeUniverse] | None = None,
     recipes: Mapping[str, AttentionSummary] | None = None,
+    embedding: Callable[[], np.ndarray] | None = None,
     parameters: dict[str, Any] | None = None,
 ) -> AnalysisInput:
     """Add baselines, co-expression and gene features to attention scores that are already on the universe's grid.
@@ -111,6 +112,7 @@ def assemble(
         networks=dict(networks or {}),
         universes={universe.reference: universe} if universes is None else dict(universes),
         recipes=dict(recipes or {}),
+        embedding=embedding,
         parameters=dict(parameters or {}),
     )
 
@@ -125,6 +127,7 @@ def build_input(
     networks: Mapping[str, ReferenceNetwork] | None = None,
     universes: Mapping[str, EdgeUniverse] | None = None,
     recipes: Mapping[str, AttentionSummary] | None = None,
+    embedding: Callable[[], np.ndarray] | None = None,
     parameters: dict[str, Any] | None = None,
 ) -> AnalysisInput:
     """Everything an analysis may look at, for one model and one reference.
@@ -137,7 +140,7 @@ def build_input(
         Exactly the cells that attention was read in (checked by number).
     universe
         Grid and labels.
-    networks, universes, recipes
+    networks, universes, recipes, embedding
         As in `AnalysisInput`.
     parameters
         Overrides of an analysis's default parameters.
@@ -180,5 +183,6 @@ def build_input(
         networks=networks,
         universes=universes,
         recipes=recipes,
+        embedding=embedding,
         parameters=parameters,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from regulens.report import (
     figure_baselines,
     figure_cascade,
+    figure_cssi,
     figure_degree,
     figure_dominance,
     figure_layer_head,
@@ -34,6 +35,7 @@ FIGURES: tuple[FigureSpec, ...] = (
     figure_dominance.SPEC,
     figure_reference_sensitivity.SPEC,
     figure_layer_hierarchy.SPEC,
+    figure_cssi.SPEC,
     figure_synthetic_cssi.SPEC,
     figure_tf_resolution.SPEC,
     figure_methods.SPEC,

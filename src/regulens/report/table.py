@@ -21,6 +21,7 @@ from regulens.report.wording import (
     recipe_value_label,
     score_label,
     side_label,
+    strata_label,
     variant_label,
 )
 
@@ -107,6 +108,15 @@ COLUMNS: dict[str, tuple[str, Format | None, str]] = {
     "mean_tf_auroc": ("mean over regulators", numbers.fixed, "unweighted mean of their AUROCs"),
     "covariate": ("goes with", quantity_label, ""), "rho": ("Spearman ρ", numbers.signed, ""),
     "q": ("q", numbers.p_value, "Benjamini-Hochberg within this table"),
+    "strata": ("strata", strata_label, ""), "fold": ("turn", None, "which halves chose and which evaluated"),
+    "beyond": ("strata − shuffled", numbers.signed, "gain in AUROC over shuffled state labels"),
+    "null_q95": ("null 95 %", numbers.fixed, "95th percentile"), "n_strata": ("strata", numbers.count, ""),
+    "gain_chosen": ("gain where chosen", numbers.signed, "on the cells and regulators that chose"),
+    "imputed": ("from pooled", numbers.fixed, "share of stratum and pair that met in too few cells"),
+    "purity": ("purity", numbers.fixed, "share of cells that have the label of their block"),
+    "n_blocks": ("blocks", numbers.count, "of cells"), "draws": ("draws", numbers.count, ""),
+    "arrangements": ("arrangements", numbers.short, "different ways to deal the labels"),
+    "n_used": ("strata used", numbers.short, "mean over the turns"),
     "variant": ("joined by", variant_label, "way of joining strata"), "labels": ("labels of states", None, ""),
     "label_accuracy": ("accuracy of labels", numbers.fixed, "adjusted Rand index; 0 is chance"),
     "gain": ("strata − pooled", numbers.signed, "gain in AUROC"), "n_worlds": ("worlds", numbers.count, "simulated"),
@@ -176,7 +186,8 @@ _INTERVALS = {"auroc": ("low", "high"), "share_pair": ("pair_low", "pair_high"),
               "change": ("change_low", "change_high"),
               "interaction": ("interaction_low", "interaction_high"),
               "difference": ("difference_low", "difference_high"),
-              "delta": ("delta_low", "delta_high"), "gain": ("gain_low", "gain_high")}  # fmt: skip
+              "delta": ("delta_low", "delta_high"), "gain": ("gain_low", "gain_high"),
+              "beyond": ("beyond_low", "beyond_high")}  # fmt: skip
 
 #: (analysis, table) → title; the first of an analysis stands open, the others fold.
 TITLES: dict[str, dict[str, str]] = {
@@ -194,6 +205,12 @@ TITLES: dict[str, dict[str, str]] = {
         "per_tf": "Every regulator by itself", "tf_summary": "Over all regulators",
         "tf_covariates": "What a regulator's AUROC goes with", "tf_signs": "Edges of known sign only",
         "tf_rest": "Regulators with too few positives",
+    },
+    "cssi": {
+        "cssi": "Gain of strata on held-out cells and regulators", "cssi_nulls": "Labels that mean nothing",
+        "cssi_folds": "What each turn chose", "cssi_strata": "The strata", "cssi_kscan": "Number of strata",
+        "cssi_grid": "Every layer and way of joining, nothing held out",
+        "cssi_published": "Best of five variants on the same data",
     },
     "synthetic_cssi": {
         "synthetic_cssi": "What strata buy", "synthetic_published": "The published simulation",

@@ -66,6 +66,23 @@ _SENTENCES: dict[tuple[str, str], str] = {
     ),
 }
 
+_SENTENCES |= {
+    ("strata_help", "supported"): (
+        "Held against the reference {reference}, joining the attention of {model} over cell states recovers regulation "
+        "better than pooling over all cells, on cells and regulators that chose nothing, and better than with "
+        "shuffled states."
+    ),
+    ("strata_help", "not supported"): (
+        "Held against the reference {reference}, joining the attention of {model} over cell states does not recover "
+        "regulation better than pooling over all cells by any amount of interest, or no better than with shuffled "
+        "states."
+    ),
+    ("strata_help", "inconclusive"): (
+        "Held against the reference {reference}, these data do not decide whether cell states help the attention of "
+        "{model} to recover regulation."
+    ),
+}
+
 #: Rungs whose numbers stand on the card of a claim.
 DECISIVE = {
     "beyond_prominence": ("pooled", "baseline", "gene_model", "marginal", "matched"),
@@ -427,6 +444,18 @@ def variant_label(variant: Any) -> str:
         _, what, share = str(variant).split("_")
         return f"{int(share) / 100:g} pooled + {1 - int(share) / 100:g} {_VARIANTS[what]}"
     return _VARIANTS.get(str(variant), str(variant).replace("_", " "))
+
+
+def strata_label(kind: Any) -> str:
+    """Where strata come from, as printed.
+
+    >>> strata_label("expression")
+    'states by expression'
+    """
+    known = {
+        "annotation": "annotated states", "expression": "states by expression", "embedding": "states by cell embedding"
+    }  # fmt: skip
+    return known.get(str(kind), str(kind).replace("_", " "))
 
 
 def universe_sentence(view: RunView) -> str:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import scipy.sparse as sp
 
 from regulens.errors import ParameterError, PlanError, nearest
@@ -74,6 +76,7 @@ class AttentionEvidence(AbstractEvidence):
     attention: Attention
     digest: str
     recipes: Mapping[str, AttentionSummary] = field(default_factory=dict)
+    folder: Path | None = None
     recipe_gaps: Mapping[str, str] = field(default_factory=dict)
 
     def digest_for(self, spec: AnalysisSpec) -> str:
@@ -91,8 +94,19 @@ class AttentionEvidence(AbstractEvidence):
             summary=self.attention.summary, cells=prepared.cells, universe=prepared.universes[request.reference],
             request=request, card=prepared.adapters[request.model].card, networks=prepared.references,
             universes=prepared.universes, recipes=self.recipes,
+            embedding=partial(self._embedding, prepared, request.model),
         )  # fmt: skip
         return replace(given, recipe_gaps=dict(self.recipe_gaps))
+
+    def _embedding(self, prepared: Prepared, model: str) -> np.ndarray:
+        """The model's embedding of every cell, kept in the run folder beside its attention."""
+        from regulens.attention.embedding import cell_embeddings
+
+        out = None if self.folder is None else self.folder / "attention" / f"{model.replace('/', '-')}.embedding.npz"
+        plan = prepared.plan
+        return cell_embeddings(
+            prepared.adapters[model], prepared.cells, seed=plan.seed, device=plan.extraction.device, out=out
+        )
 
     def facts(self, prepared: Prepared) -> dict[str, Any]:
         """Cells, partitions and pairs of the store."""
@@ -180,7 +194,7 @@ def gather(prepared: Prepared, model: str, *, folder: Path, jobs: int, progress:
         for recipe in recipes
     }
     return AttentionEvidence(
-        attention=attention, digest=attention.summary.digest, recipe_gaps=gaps,
+        attention=attention, digest=attention.summary.digest, folder=folder, recipe_gaps=gaps,
         recipes={recipe: found.summary for recipe, found in others.items()},
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from regulens.errors import OpenFamilyError, UnplannedTestError
 from regulens.types.endpoints import Protocol
 from regulens.types.ledger import TestLedger, TestRecord
 from regulens.types.results import AnalysisOutcome, Verdict, VerdictState
-from regulens.verdicts import beyond_coexpression, beyond_degree, beyond_prominence, layers_specialise
+from regulens.verdicts import beyond_coexpression, beyond_degree, beyond_prominence, layers_specialise, strata_help
 from regulens.verdicts.rule import MAX_SMD, MIN_POSITIVES, MIN_REGULATORS, ClaimRule
 
 #: The claims that regulens judges, in the order of the report.
@@ -18,6 +18,7 @@ RULES: tuple[ClaimRule, ...] = (
     beyond_coexpression.RULE,
     beyond_degree.RULE,
     layers_specialise.RULE,
+    strata_help.RULE,
 )
 
 
