@@ -147,10 +147,10 @@ class Draft:
         norm = np.maximum(np.sqrt((rank**2).sum(axis=0)), 1e-9)
         return np.abs((rank[:, self.own].T @ rank) / np.outer(norm[self.own], norm))
 
-    def edges(self, odds: np.ndarray, n_edges: int | None = None) -> np.ndarray:
+    def edges(self, odds: np.ndarray, n_edges: int | None = None, *, use: str = "edges") -> np.ndarray:
         """Draw pairs without replacement, odds proportional to ``exp(odds)`` (Gumbel top-k), bool."""
         n_edges = self.n_edges if n_edges is None else n_edges
-        keys = np.where(self.candidate, odds + self.rng("edges").gumbel(size=self.candidate.shape), -np.inf)
+        keys = np.where(self.candidate, odds + self.rng(use).gumbel(size=self.candidate.shape), -np.inf)
         positive = np.zeros(keys.size, dtype=bool)
         positive[np.argpartition(-keys.ravel(), n_edges)[:n_edges]] = True
         return positive.reshape(keys.shape)

@@ -22,6 +22,8 @@ SETTINGS: dict[str, tuple[str, dict[str, int]]] = {kind: (kind, {}) for kind in 
 SMALLER: dict[str, dict[str, Any]] = {
     "cssi": {"strata": ["expression"], "draws": 40, "null_negatives": 1000},
     "recipe_sensitivity": {"missing": ["exclude"]},
+    "cross_fitted_residual": {"seeds": 3, "tree_seeds": 1},
+    "reference_sensitivity": {"dropped": [0.5], "draws": 10},
 }
 
 CLAIM = "claim"
@@ -129,6 +131,14 @@ EXPECTATIONS: tuple[Expectation, ...] = (
     Expectation(
         analysis="degree_null", test="above_degree_without_any_regulator", answers=PLANTED,
         silent=(*NOTHING, *EXPRESSED, *PROMINENT, "one_regulator"),
+    ),
+    Expectation(
+        analysis="cross_fitted_residual", test="residual_above_chance", answers=PLANTED,
+        silent=(*NOTHING, *EXPRESSED),
+    ),
+    Expectation(
+        analysis="reference_sensitivity", test="lead_depends_on_reference", answers=("reference_dependent",),
+        silent=("no_signal", "incomplete_reference"), upwards=False,
     ),
     Expectation(
         analysis="tf_resolution", test="regulators_differ", answers=("one_regulator",),

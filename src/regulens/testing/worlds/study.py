@@ -92,7 +92,7 @@ def assemble_world(draft: Draft, cause: Cause) -> World:
         source=f"synthetic world {draft.kind}, seed {draft.seed}",
     )  # fmt: skip
     summary = summarise(draft, cause, cells)
-    labels = {draft.kind: cause.positive} | cause.others
+    labels = cause.others | {draft.kind: cause.positive}  # the study's first reference is another where there is one
     networks = {name: _network(draft, name, positive) for name, positive in labels.items()}
     universes = {
         name: EdgeUniverse(

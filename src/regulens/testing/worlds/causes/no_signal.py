@@ -8,9 +8,13 @@ TRUTH = "attention, with prominence of its own, and reference, with hubs of its 
 
 
 def no_signal(draft: Draft) -> Cause:
-    """Regulators and targets have effects on labels and other effects on attention."""
+    """Regulators and targets have effects on labels, other effects on attention, and others on a second reference."""
     rng = draft.rng("hubs")
     r, t = (draft.n_regulators, 1), (1, draft.n_genes)
     odds = 0.7 * rng.normal(size=r) + 0.5 * rng.normal(size=t)
     forward = 0.6 * rng.normal(size=r) + 0.6 * rng.normal(size=t)
-    return Cause(counts=draft.express(), positive=draft.edges(odds), forward=forward)
+    second = 0.7 * rng.normal(size=r) + 0.5 * rng.normal(size=t)
+    return Cause(
+        counts=draft.express(), positive=draft.edges(odds), forward=forward,
+        others={"second": draft.edges(second, use="second")},
+    )  # fmt: skip

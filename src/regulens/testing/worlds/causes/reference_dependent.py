@@ -13,9 +13,7 @@ def reference_dependent(draft: Draft) -> Cause:
     """As planted_pairs; the second reference has as many edges, drawn by prominence alone."""
     grid = draft.pairs(draft.prominence)
     positive = draft.edges(0.2 * grid)
-    keys = draft.rng("second").gumbel(size=grid.shape) + 0.2 * grid
-    free = draft.candidate & ~positive
-    second = free & (keys >= np.sort(keys[free])[-int(positive.sum())])
+    second = draft.edges(np.where(positive, -np.inf, 0.2 * grid), use="second")
     return Cause(
         counts=draft.express(), positive=positive, forward=0.3 * grid + draft.effect * positive,
         others={"second": second},
