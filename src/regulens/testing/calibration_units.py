@@ -199,7 +199,7 @@ def smooth_profile(rng: np.random.Generator, n: int, length: float) -> np.ndarra
 
 
 def _depth(make: Callable[[np.random.Generator], np.ndarray], method: Method = "bounded") -> Draw:
-    draws = 400 if method == "bounded" else 199
+    draws = 250 if method == "bounded" else 199
     return lambda rng: float(depth_trend(make(rng), method=method, draws=draws, rng=rng).p[0])
 
 
@@ -227,7 +227,7 @@ def _pooled_world(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.
 
 def _expected_pooled_auroc() -> float:
     rng, one = stream(7, "calibration/cells/truth"), np.ones((1, 20))
-    return float(np.mean([pooled_auroc_draws(*_pooled_world(rng), one, min_cells=1)[0] for _ in range(3000)]))
+    return float(np.mean([pooled_auroc_draws(*_pooled_world(rng), one, min_cells=1)[0] for _ in range(2000)]))
 
 
 class _CellBlocks:
