@@ -225,6 +225,7 @@ ANALYSES: Registry[AnalysisSpec] = Registry(
         "cssi": "regulens.analyses.cssi:SPEC",
         "synthetic_cssi": "regulens.analyses.synthetic_cssi:SPEC",
         "degree_null": "regulens.analyses.degree_null:SPEC",
+        "cross_fitted_residual": "regulens.analyses.cross_fitted_residual:SPEC",
         "tf_resolution": "regulens.analyses.tf_resolution:SPEC",
         "metric_dependence": "regulens.analyses.metric_dependence:SPEC",
     },

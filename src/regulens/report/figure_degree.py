@@ -28,11 +28,11 @@ def degree(view: RunView) -> Figure | None:
     fig = new_figure(0.7 + 2.3 * len(references))
     grid = fig.subplots(len(references), len(models), squeeze=False, sharex=True)
     for line, reference in zip(grid, references):
+        shown = [(ax, m) for ax, m in zip(line, models) if (m, reference) in found]
+        for ax, model in shown:
+            _panel(ax, view, model, reference, named=ax is shown[0][0])
         for ax, model in zip(line, models):
-            if (model, reference) in found:
-                _panel(ax, view, model, reference)
-            else:
-                ax.set_visible(False)
+            ax.set_visible((model, reference) in found)
     handles = [
         Patch(facecolor=FAINT, edgecolor=MUTED, lw=0.6, label="networks with the same degrees"),
         Line2D([], [], color=MUTED, marker="D", lw=0, ms=5.5, label="observed; bar: interval of the excess"),
@@ -42,7 +42,7 @@ def degree(view: RunView) -> Figure | None:
     return fig
 
 
-def _panel(ax: Axes, view: RunView, model: str, reference: str) -> None:
+def _panel(ax: Axes, view: RunView, model: str, reference: str, *, named: bool) -> None:
     draws = view.tables[("degree_null", model, reference, "degree_draws")]
     rows = records(view.tables[("degree_null", model, reference, "degree_null")])[:_SCORES]
     for y, row in enumerate(rows):
@@ -58,9 +58,10 @@ def _panel(ax: Axes, view: RunView, model: str, reference: str) -> None:
             ax.plot([at + row["pair_low"], at + row["pair_high"]], [y + 0.12] * 2, color=colour, lw=1.6, zorder=3)
         ax.plot([row["auroc"]], [y + 0.12], marker="D", ms=5, color=colour, zorder=4)
     reference_line(ax, 0.5)
-    ax.set_yticks(range(len(rows)), ["attention" if k == 0 else score_label(r["score"]) for k, r in enumerate(rows)])
+    labels = ["attention" if k == 0 else score_label(r["score"]) for k, r in enumerate(rows)]
+    ax.set_yticks(range(len(rows)), labels if named else [""] * len(rows))
     ax.set_ylim(len(rows) - 0.65, -0.95)
-    ax.set_title(shorten(f"{reference} · {view.label(model)}", 46))
+    ax.set_title(shorten(f"{reference} · {view.label(model)}", 38))
     ax.set_xlabel("AUROC (reference recovery)")
     ax.grid(axis="x", color=FAINT, lw=0.8)
 

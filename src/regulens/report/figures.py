@@ -17,6 +17,7 @@ from regulens.report import (
     figure_metric_dependence,
     figure_recipes,
     figure_reference_sensitivity,
+    figure_residual,
     figure_synthetic_cssi,
     figure_tf_resolution,
 )
@@ -32,6 +33,7 @@ FIGURES: tuple[FigureSpec, ...] = (
     figure_baselines.SPEC,
     figure_matched.SPEC,
     figure_degree.SPEC,
+    figure_residual.SPEC,
     figure_dominance.SPEC,
     figure_reference_sensitivity.SPEC,
     figure_layer_hierarchy.SPEC,

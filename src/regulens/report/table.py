@@ -101,6 +101,11 @@ COLUMNS: dict[str, tuple[str, Format | None, str]] = {
     "share_margin": ("from degrees", numbers.signed, "mean AUROC of networks with the same degrees, minus 0.5"),
     "share_pair": ("from pairs", numbers.signed, "observed AUROC minus that mean"),
     "pair_low": ("lower end", numbers.signed, "of the interval of the share from pairs"),
+    "fit": ("fit", None, ""), "r2": ("R²", numbers.fixed, "share of the training pairs' variance"),
+    "auroc_raw": ("AUROC raw", numbers.fixed, _AUROC), "auroc_residual": ("AUROC of residual", numbers.fixed, _AUROC),
+    "retention": ("retention", lambda v: numbers.fixed(v, 2), "share of the raw AUROC above 0.5 that is left"),
+    "seed_sd": ("SD over seeds", lambda v: numbers.fixed(v, 4), "of the residual AUROC, over deals of the folds"),
+    "n_seeds": ("seeds", numbers.count, "deals of the folds"),
     "check": ("check", None, ""), "bar": ("bar", numbers.short, ""), "passed": ("passed", None, ""),
     "jaccard": ("Jaccard", numbers.fixed, "overlap of the draws with the reference"),
     "n_tf": ("regulators", numbers.count, "with an AUROC of their own"),
@@ -178,7 +183,7 @@ _WORDS = {_metrics, metric_label,
           score_label, side_label, variant_label}  # fmt: skip
 
 #: value → its limits, printed as one interval column after it.
-_INTERVALS = {"auroc": ("low", "high"), "share_pair": ("pair_low", "pair_high"),
+_INTERVALS = {"auroc": ("low", "high"), "share_pair": ("pair_low", "pair_high"), "auroc_residual": ("low", "high"),
               "value": ("low", "high"), "coefficient": ("low", "high"),
               "shrunk": ("shrunk_low", "shrunk_high"),
               "excess": ("excess_low", "excess_high"),
@@ -221,6 +226,7 @@ TITLES: dict[str, dict[str, str]] = {
         "layer_peak": "Layer chosen on one part, evaluated on the other",
         "layer_peak_contrasts": "What the choice gains",
     },
+    "cross_fitted_residual": {"residual": "What both genes' expression leaves"},
     "degree_null": {
         "degree_null": "AUROC among networks with the same degrees", "degree_leave_one_out": "Without each regulator",
         "degree_checks": "Self-tests of the null",
