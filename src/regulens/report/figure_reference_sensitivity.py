@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -78,7 +79,8 @@ def _curves(ax: Axes, rows: list[Row], colour: str) -> None:
             x = [100 * float(r["dropped"]) for r in own]
             ax.plot(x, [r["auroc"] for r in own], color=shade, ls=style, lw=1.4, zorder=3)
             if scheme == "edges at random":
-                ax.fill_between(x, [r["low"] for r in own], [r["high"] for r in own], color=shade, alpha=0.15, lw=0)
+                low, high = ([np.nan if is_missing(r[k]) else float(r[k]) for r in own] for k in ("low", "high"))
+                ax.fill_between(x, low, high, color=shade, alpha=0.15, lw=0)
     ax.axhline(0.5, color=INK, lw=0.9, ls=(0, (4, 3)), zorder=1.5)
     ax.set_xlabel("dropped from the reference (%)")
     ax.set_ylabel("AUROC")
