@@ -6,7 +6,7 @@
     plan.yaml                the complete plan
     tests.tsv/.parquet       the ledger          results.tsv/.parquet   every estimate
     tables/                  one table per analysis, model, reference
-    attention/<model>.zarr   the attention store
+    attention/<model>.zarr   the attention store; <model>.<recipe>.zarr under a recipe that an analysis asks for
     figures/                 SVG and PNG         report.html, report.md
     timing.json              wall seconds and machine; the only file that differs between equal runs
     state/                   what a resumed run reuses
