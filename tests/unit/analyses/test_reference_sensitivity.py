@@ -28,7 +28,10 @@ SMALL = {"draws": 20, "dropped": [0.2, 0.6]}
 
 @pytest.fixture(scope="module")
 def first():
-    return replace(make_world("reference_dependent", seed=1).input(settings=FAST), parameters=SMALL)
+    """A study whose first reference attention knows; of the second it knows nothing."""
+    inp = make_world("reference_dependent", seed=1).input(settings=FAST)
+    ordered = {n: inp.universes[n] for n in (inp.request.reference, "second")}
+    return replace(inp, universes=ordered, parameters=SMALL)
 
 
 @pytest.fixture(scope="module")
