@@ -274,6 +274,7 @@ def table(rows: list[dict]) -> pd.DataFrame:
 def write(path: Path, rows: list[dict], command: str, device: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}, torch {torch.__version__}"
+    machine += f", load average at the end {os.getloadavg()[0]:.1f}"  # above the number of threads: not idle
     if device == "cuda":
         machine += f", {torch.cuda.get_device_name()}"
     text = table(rows).to_csv(sep="\t", index=False, lineterminator="\n")

@@ -216,7 +216,13 @@ class _ReadCell:
         self._r = torch.from_numpy(place.regulator_position).to(self._q.device)
         few = len(place.column) < _COPY_BELOW * place.length
         self._t = torch.from_numpy(place.target_position).to(self._q.device) if few else slice(0, place.length)
-        self.source = np.arange(len(place.column)) if few else place.target_position
+        # In the order of the columns: the sums, which come from memory, are then passed through from left to right, and
+        # the block, which is in the cache, is read here and there. Each place is added to once a cell, or, where a gene
+        # has several tokens, in their order, so that no bit depends on this.
+        order = np.argsort(place.column, kind="stable")
+        self.source = order if few else place.target_position[order]
+        self.column = place.column[order]
+        self.column_share = None if place.column_share is None else place.column_share[order]
         self.width = len(place.column) if few else place.length
 
     def parts(self, direction: int, wide: torch.dtype) -> _Parts:
@@ -255,13 +261,13 @@ class _ReadCell:
         """Add a block at its place, pooling several tokens of a gene as the recipe says."""
         place = self.place
         if not place.repeats:
-            _add_block(sums, block, place.row, self.source, place.column)
+            _add_block(sums, block, place.row, self.source, self.column)
             return
-        row_share, column_share = place.row_share, place.column_share
+        row_share, column_share = place.row_share, self.column_share
         if not self._recipe.logarithmic:  # the attended side is summed
             row_share = row_share if direction == 0 else np.ones_like(row_share)
             column_share = column_share if direction == 1 else np.ones_like(column_share)
-        _add_shares(sums, block, place.row, self.source, place.column, row_share, column_share)
+        _add_shares(sums, block, place.row, self.source, self.column, row_share, column_share)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -29,6 +29,7 @@ from regulens.attention.result import Attention
 from regulens.errors import CaptureError, ParameterError
 from regulens.models.base import AbstractAdapter, LayerAttention, TokenBatch
 from regulens.models.kernel import attend
+from regulens.models.spec import options_of
 from regulens.parallel import single_thread
 from regulens.provenance import digest_frame, digest_of, digest_strings
 from regulens.types.attention import AttentionSummary
@@ -132,10 +133,10 @@ def mean_cell_attention(
         if progress is not None:
             progress(done, layout.n_cells)
     kind = "mean_cell" if recipe == "probability" else f"mean_cell_{recipe}"
-    model = (card.sha256, card.family, card.n_layers, card.n_heads, card.max_length, card.tokenisation, card.spec)
+    model = (card.sha256, card.family, card.n_layers, card.n_heads, card.max_length, card.tokenisation)
     order = [(u.partition, u.index, u.batches) for u in layout.units]
     key = digest_of(
-        kind, ALGORITHM, model, cells.digest, digest_strings(genes), digest_strings(regulators),
+        kind, ALGORITHM, model, options_of(card.spec), cells.digest, digest_strings(genes), digest_strings(regulators),
         digest_frame(layout.partitions), order, seed,
     )  # fmt: skip
     summary = AttentionSummary(

@@ -101,6 +101,14 @@ class Intervened(AbstractAdapter):
         """As the model has it."""
         return self.adapter.output_projection(layer)
 
+    def expected_tokens(self, genes: GeneVocabulary, detected: np.ndarray) -> np.ndarray:
+        """As the model expects them."""
+        return self.adapter.expected_tokens(genes, detected)
+
+    def query_key(self, layer: int, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """As the model makes them: interventions change states and outputs of heads, not queries and keys."""
+        return self.adapter.query_key(layer, x)
+
     def tokenize(self, cells: Cells, rows: np.ndarray, *, seed: int) -> TokenBatch:
         """Tokens of the model, with the changes of the input made."""
         return self.edit(self.adapter.tokenize(cells, rows, seed=seed))
