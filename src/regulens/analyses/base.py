@@ -224,6 +224,8 @@ ANALYSES: Registry[AnalysisSpec] = Registry(
         "layer_hierarchy": "regulens.analyses.layer_hierarchy:SPEC",
         "cssi": "regulens.analyses.cssi:SPEC",
         "synthetic_cssi": "regulens.analyses.synthetic_cssi:SPEC",
+        "cell_count_scaling": "regulens.analyses.cell_count_scaling:SPEC",
+        "composition_control": "regulens.analyses.composition_control:SPEC",
         "degree_null": "regulens.analyses.degree_null:SPEC",
         "cross_fitted_residual": "regulens.analyses.cross_fitted_residual:SPEC",
         "tf_resolution": "regulens.analyses.tf_resolution:SPEC",

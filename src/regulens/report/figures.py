@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from regulens.report import (
     figure_baselines,
     figure_cascade,
+    figure_composition,
     figure_cssi,
     figure_degree,
     figure_dominance,
@@ -18,6 +19,7 @@ from regulens.report import (
     figure_recipes,
     figure_reference_sensitivity,
     figure_residual,
+    figure_scaling,
     figure_synthetic_cssi,
     figure_tf_resolution,
 )
@@ -39,6 +41,8 @@ FIGURES: tuple[FigureSpec, ...] = (
     figure_layer_hierarchy.SPEC,
     figure_cssi.SPEC,
     figure_synthetic_cssi.SPEC,
+    figure_scaling.SPEC,
+    figure_composition.SPEC,
     figure_tf_resolution.SPEC,
     figure_methods.SPEC,
     figure_recipes.SPEC,
