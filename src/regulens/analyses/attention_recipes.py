@@ -18,7 +18,7 @@ from regulens.types.attention import Direction
 from regulens.types.edges import EdgeScores
 
 #: Recipes of extraction, then what is made of the probabilities.
-EXTRACTED = ("probability", "logit", "log_probability", "value_weighted")
+EXTRACTED = ("probability", "logit", "log_probability", "value_weighted", "mean_cell")
 DIRECTIONS = ("regulator_attends", "target_attends", "mean", "max")
 MISSING = ("exclude", "zero")
 
@@ -28,8 +28,6 @@ NEVER = {
     "columns",
     "special tokens renormalised away": "the attention that special tokens draw is not kept, so shares stay shares of "
     "all tokens",
-    "map of means": "the attention of a mean cell needs a pass of its own; log_probability is the mean of logarithms, "
-    "the nearest thing that sums over cells give",
 }  # fmt: skip
 
 

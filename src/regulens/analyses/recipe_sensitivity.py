@@ -7,7 +7,16 @@ from dataclasses import asdict, replace
 import numpy as np
 import pandas as pd
 
-from regulens.analyses.attention_recipes import MISSING, Block, Choice, blocks, layer_names, left_out, own_value
+from regulens.analyses.attention_recipes import (
+    EXTRACTED,
+    MISSING,
+    Block,
+    Choice,
+    blocks,
+    layer_names,
+    left_out,
+    own_value,
+)
 from regulens.analyses.base import AnalysisInput, AnalysisSpec, TestRequest
 from regulens.analyses.common import (
     TestDesign,
@@ -297,5 +306,5 @@ SPEC = AnalysisSpec(
     run=run,
     reference="Simonsohn et al. 2020; Romano & Wolf 2005; Dunn et al. 2008; Kobayashi et al. 2020",
     falsified_by="No definition of attention above the strongest of gene products, co-expression and its own margins.",
-    parameters={"recipes": ["probability", "logit", "log_probability", "value_weighted"], "missing": list(MISSING)},
+    parameters={"recipes": list(EXTRACTED), "missing": list(MISSING)},
 )

@@ -89,6 +89,10 @@ def _print_cost(found: dict[str, Any]) -> None:
         sizes = (_bytes(cost["memory_bytes"]), _bytes(cost["store_bytes_at_most"]))
         shown.add_row(name, tokens, duration(cost["extraction_seconds"]), *sizes)
     out().print(shown)
+    slow = {name: seconds for name, seconds in found["cost"]["networks"].items() if seconds >= 1}
+    if slow:
+        words = ", ".join(f"{name} {duration(seconds)}" for name, seconds in slow.items())
+        out().print(f"Networks inferred from expression, processor time (order of magnitude): {words}", markup=False)
 
 
 def _bytes(n: float) -> str:

@@ -243,6 +243,7 @@ _RECIPES = {
     ("recipe", "apc"): "product-corrected (APC)",
     ("recipe", "rank"): "ranks, row then column",
     ("recipe", "log_probability"): "log probability",
+    ("recipe", "mean_cell"): "mean cell (map of means)",
     ("layers", "all"): "mean of all layers",
     ("direction", "mean"): "mean of both directions",
     ("direction", "max"): "larger of both directions",

@@ -28,10 +28,11 @@ from regulens.parallel import release_workers
 from regulens.plan import Plan
 from regulens.progress import SILENT, Progress
 from regulens.provenance import digest_of, versions
-from regulens.run.evidence import AbstractEvidence, gather, recipes_asked
+from regulens.run.evidence import AbstractEvidence, gather
 from regulens.run.inputs import input_fingerprints
 from regulens.run.networks import InferredNetworks
 from regulens.run.prepare import PlannedAnalysis, Prepared, plan_analyses, prepare, unmet_needs
+from regulens.run.recipes import recipes_asked
 from regulens.run.record import build_record
 from regulens.types.endpoints import Protocol
 from regulens.types.ledger import TestLedger, TestRecord

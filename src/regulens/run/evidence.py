@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from regulens.errors import ParameterError, PlanError, nearest
 from regulens.io.atomic import read_json, write_json
 from regulens.io.outcomes import table_stem
 from regulens.io.tables import write_table
 from regulens.progress import Progress
 from regulens.provenance import digest_of
 from regulens.run.prepare import Prepared
+from regulens.run.recipes import extracted, other_recipes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -185,73 +185,10 @@ def gather(prepared: Prepared, model: str, *, folder: Path, jobs: int, progress:
         both = as_directions(scores, primary=adapter.primary, floor=adapter.floor)
         return ScoreEvidence(model=adapter, scores=both, digest=digest, prepared=prepared)
 
-    recipes, gaps = recipes_asked(prepared, model)
-    attention = _extracted(
+    attention = extracted(
         prepared, model, folder=folder, jobs=jobs, progress=progress, recipe=prepared.plan.extraction.recipe
     )
-    others = {
-        recipe: _extracted(prepared, model, folder=folder, jobs=jobs, progress=progress, recipe=recipe, other=True)
-        for recipe in recipes
-    }
+    recipes, gaps = other_recipes(prepared, model, folder=folder, jobs=jobs, progress=progress)
     return AttentionEvidence(
-        attention=attention, digest=attention.summary.digest, folder=folder, recipe_gaps=gaps,
-        recipes={recipe: found.summary for recipe, found in others.items()},
-    )  # fmt: skip
-
-
-def recipes_asked(prepared: Prepared, model: str) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Recipes beside the plan's own that analyses of this model ask for; and those it lacks, with the reason."""
-    from regulens.attention.recipes import RECIPES, recipe_for
-
-    if model in prepared.without_attention:
-        return (), {}
-    wanted = {
-        name
-        for item in prepared.analyses
-        if item.request.model == model and "recipes" in item.spec.needs
-        for name in (item.spec.parameters | item.section.parameters)["recipes"]
-    }
-    if odd := sorted(wanted - set(RECIPES)):
-        message = f"Expected recipes among {', '.join(RECIPES)}, got '{odd[0]}'.{nearest(odd[0], list(RECIPES))}"
-        raise PlanError(message)
-    gaps: dict[str, str] = {}
-    found = []
-    for name in RECIPES:
-        if name not in wanted or name == prepared.plan.extraction.recipe:
-            continue
-        try:
-            recipe_for(name, prepared.adapters[model])
-        except ParameterError as error:
-            gaps[name] = str(error)
-        else:
-            found.append(name)
-    return tuple(found), gaps
-
-
-def _extracted(
-    prepared: Prepared, model: str, *, folder: Path, jobs: int, progress: Progress, recipe: str, other: bool = False
-) -> Attention:
-    """Attention of one recipe in the run folder; another recipe than the plan's is kept for all cells together."""
-    from regulens.attention.extract import extract
-
-    plan = prepared.plan
-    stem = model.replace("/", "-") + (f".{recipe}" if other else "")
-    name = f"attention of {model}, recipe {recipe}" if other else f"attention of {model}"
-    stage = progress.stage(name, prepared.cells.n_cells)
-    done = 0
-
-    def report(now: int, total: int) -> None:
-        nonlocal done
-        stage.advance(now - done)
-        done = now
-
-    try:
-        return extract(
-            prepared.adapters[model], prepared.cells, genes=prepared.genes, regulators=prepared.regulators,
-            partition_by=() if other else plan.extraction.partition_by, n_blocks=1 if other else prepared.n_blocks,
-            seed=plan.seed, jobs=jobs, out=folder / "attention" / f"{stem}.zarr", recipe=recipe,
-            memory=plan.extraction.memory, device=plan.extraction.device,
-            precision=plan.extraction.precision, progress=report,
-        )  # fmt: skip
-    finally:
-        stage.close()
+        attention=attention, digest=attention.summary.digest, folder=folder, recipes=recipes, recipe_gaps=gaps
+    )

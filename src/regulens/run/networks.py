@@ -26,7 +26,7 @@ from regulens.provenance import digest_frame, digest_of
 from regulens.run.prepare import PlannedAnalysis, Prepared
 from regulens.scorers import SCORERS
 from regulens.scorers.imported import imported_scores
-from regulens.scorers.network_inference import METHODS, check_methods, infer
+from regulens.scorers.network_inference import METHODS, check_methods, infer, rough_seconds
 from regulens.types.edges import EdgeScores, EdgeUniverse
 
 NEED = "inferred"
@@ -73,6 +73,24 @@ class InferredNetworks:
                 raise PlanError(message)
             if path not in self._tables:
                 self._tables[path] = read_edge_table(self._prepared.plan.resolve(path), name=name)
+
+    def rough_seconds(self) -> dict[str, float]:
+        """Processor seconds of every method that the plan asks for, over all universes; an order of magnitude."""
+        found: dict[str, float] = {}
+        seen = set()
+        for item in self._prepared.analyses:
+            if NEED not in item.spec.needs:
+                continue
+            universe = self._prepared.universes[item.request.reference]
+            for method in _asked(item)[0]:
+                if (method, universe.regulators) in seen:
+                    continue
+                seen.add((method, universe.regulators))
+                found[method] = found.get(method, 0.0) + rough_seconds(
+                    method, n_cells=self._prepared.cells.n_cells, n_regulators=len(universe.regulators),
+                    n_genes=len(universe.genes),
+                )  # fmt: skip
+        return {method: round(seconds, 1) for method, seconds in found.items()}
 
     def digest(self, item: PlannedAnalysis) -> str:
         """Digest of the imported tables that an analysis reads; what its methods are made of is in its key anyway."""

@@ -16,7 +16,9 @@ import numpy as np
 from regulens.attention.layout import blocks_of
 from regulens.plan import Plan
 from regulens.progress import SILENT, Progress
+from regulens.run.networks import InferredNetworks
 from regulens.run.prepare import Prepared, prepare, unmet_needs
+from regulens.run.recipes import recipes_asked
 from regulens.run.record import cells_record
 
 
@@ -77,17 +79,22 @@ def estimate_cost(prepared: Prepared) -> dict[str, Any]:
         known = prepared.vocabulary[model]
         (expressed,) = cells.genes_detected(known)
         tokens = np.minimum(expressed, card.max_length)
+        passes = 1 + len(recipes_asked(prepared, model))  # one for every recipe
         accumulator = card.n_layers * card.n_heads * 2 * grid * 8
         found[model] = {
             "tokens_median": int(np.median(tokens)),
             "tokens_max": int(tokens.max(initial=0)),
             "cells_truncated": int((expressed > card.max_length).sum()),
-            "extraction_seconds": round(sum(_flops_per_cell(prepared, model, float(t)) for t in tokens) / rate, 1),
+            "passes": passes,
+            "extraction_seconds": round(
+                passes * sum(_flops_per_cell(prepared, model, float(t)) for t in tokens) / rate, 1
+            ),
             "partitions": n_partitions,
-            "store_bytes_at_most": int(n_partitions * accumulator // 2),  # float32 on disk, before compression
+            "store_bytes_at_most": int((n_partitions + passes - 1) * accumulator // 2),  # float32, before compression
             "memory_bytes": int(accumulator + card.n_parameters * 4 + cells.nbytes),
         }
-    return {"models": found, "processors": os.cpu_count()}
+    networks = InferredNetworks(prepared, folder=Path(), jobs=1, progress=SILENT).rough_seconds()
+    return {"models": found, "networks": networks, "processors": os.cpu_count()}
 
 
 def preview(plan: Plan, *, out: Path | str | None = None, progress: Progress = SILENT) -> Preview:

@@ -10,6 +10,7 @@ pytest.importorskip("torch", reason="extraction needs the extra 'models'")
 
 from regulens.errors import InputError, PlanError
 from regulens.run.audit import audit
+from regulens.run.preview import preview
 from regulens.testing.tiny_study import tiny_genes, write_tiny_study
 
 METHODS = ["pearson", "mutual_information", "grnboost2"]
@@ -37,7 +38,7 @@ def plan(tmp_path_factory):
         {
             "analyses": [
                 {"name": "grn_method_baselines", "parameters": {"methods": METHODS, "tables": {"tool": "tool.tsv"}}},
-                {"name": "recipe_sensitivity"},
+                {"name": "recipe_sensitivity", "parameters": {"recipes": ["probability", "logit", "mean_cell"]}},
             ]
         }
     )
@@ -67,10 +68,11 @@ def test_wall_times_are_told_in_one_file_only(finished):
 def test_other_recipes_have_stores_of_their_own(finished):
     stores = {p.name for p in (finished.path / "attention").iterdir()}
     models = ("scgpt-tiny", "geneformer-tiny")
-    wanted = {f"{m}{r}.zarr" for m in models for r in ("", ".logit", ".log_probability", ".value_weighted")}
+    wanted = {f"{m}{r}.zarr" for m in models for r in ("", ".logit")}  # the mean cell has no store
     assert stores == wanted
     table = next(t for name, t in finished.tables.items() if name.endswith("__recipes"))
-    assert {"probability", "logit", "log_probability", "value_weighted", "apc", "rank"} <= set(table["recipe"])
+    transformed = {"row_centred", "double_centred", "apc", "rank"}
+    assert set(table["recipe"]) == {"probability", "logit", "mean_cell"} | transformed
 
 
 def test_two_workers_and_a_resumed_run_give_the_same_bytes(finished, plan, tmp_path):
@@ -133,3 +135,13 @@ def test_bad_parameters_are_refused_before_anything_is_written(plan, tmp_path, a
     with pytest.raises(error, match=said):
         audit(plan.with_overrides({"analyses": [analysis]}), out=tmp_path / "out", jobs=1)
     assert not (tmp_path / "out").exists()
+    with pytest.raises(error, match=said):
+        preview(plan.with_overrides({"analyses": [analysis]}))
+
+
+def test_a_preview_tells_what_networks_and_recipes_cost(plan):
+    cost = preview(plan).to_dict()["cost"]
+    assert set(cost["networks"]) == set(METHODS)
+    assert {m["passes"] for m in cost["models"].values()} == {3}
+    slow = plan.with_overrides({"analyses": [{"name": "grn_method_baselines", "parameters": {"methods": ["genie3"]}}]})
+    assert preview(slow).to_dict()["cost"]["networks"]["genie3"] > 1
