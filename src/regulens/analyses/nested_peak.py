@@ -6,7 +6,7 @@ recover alike gives 0 and not a high AUROC.
 
 Both blocks of a pair choose and are evaluated. When they happen to choose the same layer, each is evaluated where it
 was chosen for being high, and when not, where it was not the highest: the mean is right, but the t distribution is too
-short on the right (measured: 7 to 9 % rejections at 5 %). The p is therefore that of the whole procedure, choice and
+short on the right (measured: 5 to 10 % rejections at 5 %). The p is therefore that of the whole procedure, choice and
 all, on block AUROCs drawn with their own covariance and equal layers.
 """
 
