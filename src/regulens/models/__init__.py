@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regulens.errors import MissingExtraError, ModelError, RegistryError, examples, nearest
-from regulens.models.spec import ModelSpec, parse, read_options
+from regulens.models.spec import ModelSpec, Option, parse, read_options
 from regulens.registry import Registry
 
 if TYPE_CHECKING:
@@ -31,6 +31,12 @@ __all__ = ["FAMILIES", "AbstractAdapter", "bundled", "check_adapter", "detect", 
 _LAZY = {
     "AbstractAdapter": "regulens.models.base:AbstractAdapter",
     "check_adapter": "regulens.models.conformance:check_adapter",
+}
+
+#: Options of every family: the same architecture without what training wrote into it, as a null.
+COMMON_OPTIONS = {
+    "weights": Option("published", "published weights, or weights drawn at random as a null", ("published", "random")),
+    "weights_seed": Option(0, "seed of random weights"),
 }
 
 #: Checkpoint formats by name.
@@ -139,7 +145,8 @@ def load(spec: str, *, name: str | None = None) -> AbstractAdapter:
     ----------
     spec
         ``"scgpt:FOLDER"``, ``"FOLDER"`` (the family is recognised by its files), or ``"bundled:NAME"``, each with
-        ``?key=value&key=value`` behind it for options that the family declares; see `regulens.models.spec`.
+        ``?key=value&key=value`` behind it for options that the family declares, or ``?weights=random`` for a null of
+        the same architecture; see `regulens.models.spec`.
     name
         Short name for tables; by default the folder's, with the values of the options.
 
@@ -156,7 +163,10 @@ def load(spec: str, *, name: str | None = None) -> AbstractAdapter:
     asked = parse(str(spec))
     family, folder = _resolve(asked)
     entry = FAMILIES[family]
-    options = read_options(asked, entry.options, title=entry.title)
+    common = {k: v for k, v in asked.options.items() if k in COMMON_OPTIONS}
+    own = {k: v for k, v in asked.options.items() if k not in COMMON_OPTIONS}
+    options = read_options(replace(asked, options=own), entry.options, title=entry.title)
+    weights, seed = read_options(replace(asked, options=common), COMMON_OPTIONS, title="every family").values()
     given = {"options": options} if entry.options else {}
     adapter = entry.load(folder, name=name or asked.name, spec=asked.text, **given)
     if asked.remote:
@@ -164,6 +174,10 @@ def load(spec: str, *, name: str | None = None) -> AbstractAdapter:
 
         origin = f"downloaded from {asked.place}, commit {(record(asked.place) or {}).get('commit')}"
         adapter.card = replace(adapter.card, notes=(*adapter.card.notes, origin))
+    if weights == "random":
+        from regulens.models.random_weights import with_random_weights
+
+        return with_random_weights(adapter, seed=int(seed))
     return adapter
 
 
