@@ -17,6 +17,8 @@ from regulens.testing.worlds.measure import COLUMNS, Answer, Task, answers_of, a
 SEEDS = 3
 #: Analyses that take seconds per world; one world each here, as many as the others in the long version.
 HEAVY = ("cross_fitted_residual", "grn_method_baselines", "cssi", "cell_count_scaling", "composition_control")
+#: Tests that no world is known for in which they must answer; docs/calibration.md says so.
+UNSEEN = {"interaction"}
 LIGHT = [n for n in ANALYSES.names() if n not in HEAVY]
 
 
@@ -86,7 +88,7 @@ def test_expectations_name_worlds_and_parameters_that_exist():
         assert set(e.answers) | set(e.silent) <= set(SETTINGS)
         assert not set(e.answers) & set(e.silent)
         assert set(e.why) <= {*e.answers, *e.silent}
-        assert e.answers, f"{e.test} answers nowhere, so nothing shows that it can"
+        assert e.answers or e.test in UNSEEN, f"{e.test} answers nowhere, so nothing shows that it can"
         assert e.silent, f"{e.test} is silent nowhere, so nothing shows that it can be"
         assert set(e.needs) <= set(ANALYSES.names())
     for name, parameters in SMALLER.items():

@@ -171,7 +171,8 @@ class Cause:
         ``(state, donor, layer, regulator, gene)``. `backward` knows prominence only where None.
     pair_noise, head_noise, group_noise, cell_noise
         Standard deviations, on the log scale, of noise that is drawn per pair, per pair and head, per pair and group
-        of cells (state x donor), and per pair and cell.
+        of cells (state x donor), and per pair and cell. The last may differ between pairs, shape
+        ``(regulator, gene)``: log-normal noise moves the mean, so that wide tails raise a pair's mean over many cells.
     smooth
         Correlation of the noise of neighbouring layers.
     others
@@ -185,6 +186,6 @@ class Cause:
     pair_noise: float = 1.0
     head_noise: float = 0.7
     group_noise: float = 0.2
-    cell_noise: float = 0.7
+    cell_noise: float | np.ndarray = 0.7
     smooth: float = 0.0
     others: dict[str, np.ndarray] = field(default_factory=dict)

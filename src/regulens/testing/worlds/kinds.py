@@ -73,6 +73,7 @@ _ALL = {
     "layer_late": Kind(truth=depth.TRUTH_LATE, make=depth.layer_late, shape=_DEEP),
     "layer_flat": Kind(truth=depth.TRUTH_FLAT, make=depth.layer_flat, shape=_DEEP),
     "more_cells_help": Kind(truth=cell_numbers.TRUTH_HELP, make=cell_numbers.more_cells_help, shape=_MANY_CELLS),
+    "more_cells_hurt": Kind(truth=cell_numbers.TRUTH_HURT, make=cell_numbers.more_cells_hurt, shape=_MANY_CELLS),
     "cells_flat": Kind(truth=cell_numbers.TRUTH_FLAT, make=cell_numbers.cells_flat, shape=_MANY_CELLS),
 }
 

@@ -59,6 +59,7 @@ def summarise(draft: Draft, cause: Cause, cells: Cells) -> AttentionSummary:
     token = cause.counts > 0
     maps = np.exp(group_maps(draft, cause))
     rng = draft.rng("cells")
+    spread = np.asarray(cause.cell_noise, dtype=np.float32)
     sums = np.empty((len(table), *maps.shape[2:]), dtype=np.float32)
     counts = np.empty((len(table), *maps.shape[-2:]), dtype=np.int32)
     for p in range(len(table)):
@@ -66,14 +67,14 @@ def summarise(draft: Draft, cause: Cause, cells: Cells) -> AttentionSummary:
         met = token[members][:, draft.own, None] & token[members][:, None, :] & draft.candidate
         own = maps[draft.state[members[0]], draft.donor[members[0]]]
         counts[p] = met.sum(axis=0)
-        if cause.cell_noise:
+        if spread.any():
             total = np.zeros(own.shape, dtype=np.float32)
             for pair in met:  # one cell at a time: its noise is as large as all its maps
                 noise = rng.standard_normal(own.shape, dtype=np.float32)
-                noise *= np.float32(cause.cell_noise)
+                noise *= spread
                 np.exp(noise, out=noise)
                 total += noise * pair
-            sums[p] = own * total * np.float32(np.exp(-0.5 * cause.cell_noise**2))
+            sums[p] = own * total
         else:
             sums[p] = own * counts[p]
     return AttentionSummary(
