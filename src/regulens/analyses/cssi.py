@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from regulens.analyses.base import AnalysisInput, AnalysisSpec, TestRequest
-from regulens.analyses.blocks import BlockScores, block_sums
 from regulens.analyses.common import (
     TestDesign,
     counts_of,
@@ -22,19 +20,18 @@ from regulens.analyses.common import (
     result_of,
     test_id,
 )
-from regulens.analyses.cssi_folds import (
-    MIN_STRATUM,
-    Fold,
-    drawn_pairs,
-    gains,
-    halves_of_blocks,
-    joint,
-    make_folds,
-    paired,
-    stratified,
-    usable,
-)
+from regulens.analyses.cssi_folds import MIN_STRATUM, gains
 from regulens.analyses.cssi_published import run_published
+from regulens.analyses.cssi_study import (
+    NAME,
+    choose,
+    control_rows,
+    grid_rows,
+    held_out_effects,
+    k_scan_rows,
+    make_study,
+    variants_of,
+)
 from regulens.analyses.inference import Effect
 from regulens.analyses.strata_labels import (
     BlockLabels,
@@ -45,18 +42,11 @@ from regulens.analyses.strata_labels import (
     stability,
     ward,
 )
-from regulens.nulls.label_permuted_strata import permuted_strata
-from regulens.scorers.stratified import VARIANTS, combine
-from regulens.stats.jackknife import Deviations, auroc_deviations
-from regulens.stats.permutation import permutation_p
-from regulens.stats.ranking import auroc, influence
+from regulens.scorers.stratified import VARIANTS
 from regulens.types.endpoints import Endpoint, Protocol
 from regulens.types.estimates import Estimate, Undefined
-from regulens.types.labelled import LabelledEdges
 from regulens.types.ledger import PlannedTest, TestRecord
 from regulens.types.results import AnalysisOutcome
-
-NAME = "cssi"
 
 DESIGNS = (
     TestDesign(
@@ -97,45 +87,10 @@ TABLES = {
     "cssi_kscan": ["k", "gain", "null_mean", "null_q95", "n_used"],
 }  # fmt: skip
 
-#: Label-shuffled scores whose mean the strata are held against, with the full error of both.
-_NULL_SCORES = 12
-_K_SCAN = (2, 3, 4, 5, 6, 8, 10, 12, 15, 20)
-
 
 def plan(request: TestRequest) -> tuple[PlannedTest, ...]:
     """Tests of this analysis for one model and reference."""
     return () if request.protocol is Protocol.PUBLISHED else plan_tests(NAME, request, DESIGNS)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Study:
-    """What all kinds of strata share: pairs, folds, and block scores of the sampled pairs by layer."""
-
-    inp: AnalysisInput
-    edges: LabelledEdges
-    folds: list[Fold]
-    thin: dict[str, BlockScores]
-    place: np.ndarray  # position of a pair among the sampled ones, -1 elsewhere
-    load: Callable[[str], BlockScores]
-    donor: np.ndarray
-    cells: np.ndarray
-    parameters: dict[str, Any]
-
-    def at(self, score: str, blocks: np.ndarray, pairs: np.ndarray) -> BlockScores:
-        """Block scores of some sampled pairs."""
-        return self.thin[score].at(blocks=blocks, pairs=self.place[pairs])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Choice:
-    """What a fold chose, and the labels of its held-out blocks."""
-
-    fold: Fold
-    score: str
-    variant: str
-    gain: float
-    labels: np.ndarray
-    k: int
 
 
 def _state_labels(inp: AnalysisInput, parameters: dict[str, Any]) -> dict[str, BlockLabels | Undefined]:
@@ -172,209 +127,6 @@ def _cluster(space: np.ndarray, parameters: dict[str, Any], seed: int) -> np.nda
     return leiden(space, k=int(parameters["neighbours"]), resolution=float(parameters["resolution"]), seed=seed)
 
 
-def _study(inp: AnalysisInput, edges: LabelledEdges, parameters: dict[str, Any]) -> tuple[_Study | None, str, str]:
-    """Folds and block scores; without them the reason. Third: what the halves keep apart."""
-    view = inp.partitions
-    assert view is not None
-    rng = inp.rng(f"split/{NAME}")
-    half, apart = halves_of_blocks(view.table, rng)
-    negatives = int(parameters["null_negatives"])
-    folds, reason = make_folds(edges, half, negatives=negatives, rng=rng)
-    if not folds:
-        return None, reason, apart
-    i, j = edges.regulator, edges.target
-    cells = view.table["n_cells"].to_numpy(dtype=np.float64)
-    counts = view.counts()[:, i, j].astype(np.float64)
-
-    def full(score: str) -> BlockScores:
-        sums = block_sums(view, score, direction=inp.request.direction)[:, i, j]
-        return BlockScores(sums=sums, counts=counts, cells=cells, min_cells=view.min_cells)
-
-    wanted = np.unique(np.concatenate([p for f in folds for p in (f.train_pairs, f.sample)]))
-    place = np.full(len(edges.label), -1, dtype=np.int64)
-    place[wanted] = np.arange(len(wanted))
-    scores = inp.attention[inp.request.direction]
-    layers = [n for n, l, h in zip(scores.names, scores.layers, scores.heads) if l >= 0 and h < 0]
-    thin = {n: full(n).at(pairs=wanted) for n in dict.fromkeys([inp.request.primary, *layers])}
-    donor = view.table["donor"].to_numpy().astype(str) if "donor" in view.table else np.full(len(cells), "all")
-    return (
-        _Study(
-            inp=inp, edges=edges, folds=folds, thin=thin, place=place, load=full, donor=donor, cells=cells,
-            parameters=parameters,
-        ),
-        "",
-        apart,
-    )  # fmt: skip
-
-
-def _variants(study: _Study) -> tuple[str, ...]:
-    return tuple(study.parameters["variants"])
-
-
-def _choose(study: _Study, made: BlockLabels) -> list[_Choice]:
-    """Per fold the score and variant of largest gain on the training half; folds with one stratum are left out."""
-    k, variants, out = len(made.names), _variants(study), []
-    for fold in study.folds:
-        train = usable(made.label[fold.train_blocks], study.cells[fold.train_blocks], k)
-        held = usable(made.label[fold.held_blocks], study.cells[fold.held_blocks], k)
-        if min(len(np.unique(x[x >= 0])) for x in (train, held)) < 2:
-            continue
-        label = study.edges.label[fold.train_pairs]
-        table = np.stack(
-            [
-                gains(study.at(s, fold.train_blocks, fold.train_pairs), label, train, k, variants)[:, 0]
-                for s in study.thin
-            ]
-        )
-        best = np.unravel_index(int(np.argmax(table)), table.shape)
-        out.append(
-            _Choice(
-                fold=fold, score=list(study.thin)[best[0]], variant=variants[best[1]], gain=float(table[best]),
-                labels=held, k=k,
-            )
-        )  # fmt: skip
-    return out
-
-
-def _null_gains(study: _Study, choices: list[_Choice], deal: Callable[[_Choice], np.ndarray]) -> np.ndarray:
-    """Gains on the sampled pairs, weighted over folds by positives, shape ``(draw,)``.
-
-    Parameters
-    ----------
-    deal
-        Labels of the held-out blocks of a fold, shape ``(draw, block)``.
-    """
-    weights = np.array([study.edges.label[c.fold.sample].sum() for c in choices], dtype=np.float64)
-    total = 0.0
-    for weight, c in zip(weights / weights.sum(), choices):
-        scores = study.at(c.score, c.fold.held_blocks, c.fold.sample)
-        label = study.edges.label[c.fold.sample]
-        total = total + weight * gains(scores, label, deal(c), c.k, (c.variant,))[0]
-    return np.asarray(total)
-
-
-def _shuffled(study: _Study, c: _Choice, draws: int, rng: np.random.Generator) -> Any:
-    blocks = c.fold.held_blocks
-    return permuted_strata(
-        c.labels, donor=study.donor[blocks], size=study.cells[blocks], draws=draws, rng=rng,
-        tolerance=float(study.parameters["size_tolerance"]),
-    )  # fmt: skip
-
-
-def _as_labels(draws: Any) -> np.ndarray:
-    """Labels of draws as they were before `permuted_strata` numbered them."""
-    return np.asarray(draws.strata)[draws.labels]
-
-
-def _effects(study: _Study, choices: list[_Choice], kind: str) -> tuple[Effect, Effect, float, float]:
-    """Held-out gain over the pooled score, and over the mean of label-shuffled scores, on all pairs; both AUROCs."""
-    edges = study.edges
-    n_reg, n_tgt = int(edges.regulator.max()) + 1, int(edges.target.max()) + 1
-    weight = np.array([edges.label[c.fold.held_pairs].sum() for c in choices], dtype=np.float64)
-    weight /= weight.sum()
-    full = {s: study.load(s) for s in dict.fromkeys(c.score for c in choices)}
-    gain, excess, pooled_auroc, strata_auroc = [], [], 0.0, 0.0
-    for w, c in zip(weight, choices):
-        pairs = c.fold.held_pairs
-        scores = full[c.score].at(blocks=c.fold.held_blocks, pairs=pairs)
-        joined, made = stratified(scores, c.labels, c.k, c.variant)
-        present = np.unique(edges.regulator[pairs]), np.unique(edges.target[pairs])
-        gain.append((w, paired(joined, made.pooled, edges, pairs), *present))
-        rng = study.inp.rng(f"nulls/{NAME}/scores/{kind}/{c.fold.name}")
-        shuffled = usable(_as_labels(_shuffled(study, c, _NULL_SCORES, rng)), scores.cells, c.k)
-        null = np.concatenate(
-            [
-                combine(scores.strata(shuffled[part], c.k, errors=c.variant == "lower"), c.variant)
-                for part in scores.chunks(_NULL_SCORES, c.k)
-            ]
-        )
-        own, other = (
-            auroc_deviations(x, edges.label[pairs], edges.regulator[pairs], edges.target[pairs])
-            for x in (joined[None], null)
-        )
-        own_psi, null_psi = (influence(x, edges.label[pairs])[1].mean(axis=0) for x in (joined[None], null))
-        difference = Deviations(
-            estimate=own.estimate - other.estimate.mean(keepdims=True),
-            regulator=own.regulator - other.regulator.mean(axis=0, keepdims=True),
-            target=own.target - other.target.mean(axis=0, keepdims=True),
-            edge_variance=np.square(own_psi - null_psi).sum(keepdims=True),
-        )
-        excess.append((w, difference, *present))
-        strata_auroc += w * float(own.estimate[0])
-        pooled_auroc += w * float(auroc(made.pooled, edges.label[pairs])[0])
-    return joint(gain, n_reg, n_tgt), joint(excess, n_reg, n_tgt), pooled_auroc, strata_auroc
-
-
-def _controls(study: _Study, choices: list[_Choice], kind: str) -> list[tuple[Any, ...]]:
-    """Rows of `cssi_nulls`: gain of the labels and of labels that mean nothing, on the sampled pairs."""
-    inp, draws = study.inp, int(study.parameters["draws"])
-    fewer = max(20, draws // 5)
-    observed = float(_null_gains(study, choices, lambda c: c.labels[None])[0])
-    least = np.inf
-
-    def within_donor(c: _Choice) -> np.ndarray:
-        nonlocal least
-        made = _shuffled(study, c, draws, inp.rng(f"nulls/{NAME}/labels/{kind}/{c.fold.name}"))
-        least = min(least, made.n_arrangements)
-        return _as_labels(made)
-
-    def sizes_only(c: _Choice) -> np.ndarray:
-        rng = inp.rng(f"nulls/{NAME}/sizes/{kind}/{c.fold.name}")
-        return rng.permuted(np.tile(c.labels, (fewer, 1)), axis=1)
-
-    def random(c: _Choice) -> np.ndarray:
-        rng = inp.rng(f"nulls/{NAME}/random/{kind}/{c.fold.name}")
-        return rng.integers(len(np.unique(c.labels[c.labels >= 0])), size=(fewer, len(c.labels)))
-
-    rows = []
-    for name, deal in (
-        ("labels dealt anew within donors", within_donor),
-        ("random strata of the same sizes", sizes_only),
-        ("random strata", random),
-    ):
-        null = _null_gains(study, choices, deal)
-        arrangements = least if deal is within_donor else np.nan
-        rows.append((kind, name, observed, float(null.mean()), float(np.quantile(null, 0.95)),
-                     float(permutation_p(observed, null[None])[0]), len(null), arrangements))  # fmt: skip
-    return rows
-
-
-def _grid(study: _Study, made: BlockLabels, kind: str, rng: np.random.Generator) -> list[tuple[Any, ...]]:
-    """Every layer and variant in all blocks, on all positives and sampled negatives: descriptive, nothing held out."""
-    sampled = np.flatnonzero(study.place >= 0)
-    keep = sampled[drawn_pairs(study.edges.label[sampled], int(study.parameters["null_negatives"]), rng)]
-    label, k, blocks = study.edges.label[keep], len(made.names), np.arange(len(study.cells))
-    rows = []
-    for score in study.thin:
-        scores = study.at(score, blocks, keep)
-        pooled = float(auroc(scores.pooled, label)[0])
-        for variant, gain in zip(_variants(study), gains(scores, label, made.label, k, _variants(study))[:, 0]):
-            rows.append((kind, score, variant, pooled, pooled + float(gain), float(gain)))
-    return rows
-
-
-def _k_scan(study: _Study, choices: list[_Choice], space: np.ndarray) -> list[tuple[Any, ...]]:
-    """Gain by the number of strata: blocks clustered by their mean place in expression space (Ward)."""
-    inp, view = study.inp, study.inp.partitions
-    assert view is not None
-    centre = np.stack([space[view.cell_partition == p].mean(axis=0) for p in range(len(study.cells))])
-    rows = []
-    most = min(len(c.labels) for c in choices)
-    for k in (k for k in _K_SCAN if k < most):
-        label = ward(centre, k)
-        own = [
-            _Choice(fold=c.fold, score=c.score, variant=c.variant, gain=c.gain, labels=label[c.fold.held_blocks], k=k)
-            for c in choices
-        ]
-        observed = float(_null_gains(study, own, lambda c: c.labels[None])[0])
-        null = _null_gains(
-            study, own, lambda c: _as_labels(_shuffled(study, c, 25, inp.rng(f"nulls/{NAME}/k{c.k}/{c.fold.name}")))
-        )
-        used = float(np.mean([len(np.unique(usable(c.labels, study.cells[c.fold.held_blocks], k))) for c in own]))
-        rows.append((k, observed, float(null.mean()), float(np.quantile(null, 0.95)), used))
-    return rows
-
-
 def _strata_rows(kind: str, made: BlockLabels, cells: np.ndarray) -> list[tuple[Any, ...]]:
     rows = []
     for s, name in enumerate(made.names):
@@ -401,7 +153,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
         reason = "the model scores pairs from its weights alone, so that there is no attention by cell"
     if reason:
         return refused(inp, NAME, DESIGNS, reason, edges=edges, tables=TABLES, steps=("strata",))
-    study, reason, apart = _study(inp, edges, parameters)
+    study, reason, apart = make_study(inp, edges, parameters)
     if study is None:
         return refused(inp, NAME, DESIGNS, reason, edges=edges, tables=TABLES, steps=("strata",))
 
@@ -412,7 +164,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     why: dict[str, str] = {}
     dropped = dropped_of(edges)
     for kind, labels in made.items():
-        choices = [] if isinstance(labels, Undefined) else _choose(study, labels)
+        choices = [] if isinstance(labels, Undefined) else choose(study, labels)
         if isinstance(labels, Undefined):
             why[kind] = labels.reason
         elif not choices:
@@ -428,11 +180,11 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
             rows["cssi"].append((kind, *[np.nan] * 13, why[kind]))
             continue
         assert isinstance(labels, BlockLabels)
-        gain, excess, pooled, joined = _effects(study, choices, kind)
+        gain, excess, pooled, joined = held_out_effects(study, choices, kind)
         effects[kind] = gain, excess
-        nulls = _controls(study, choices, kind)
+        nulls = control_rows(study, choices, kind)
         rows["cssi_nulls"] += nulls
-        rows["cssi_grid"] += _grid(study, labels, kind, inp.rng(f"grid/{NAME}/{kind}"))
+        rows["cssi_grid"] += grid_rows(study, labels, kind, inp.rng(f"grid/{NAME}/{kind}"))
         for c in choices:
             scores = study.at(c.score, c.fold.held_blocks, c.fold.sample)
             held = float(gains(scores, edges.label[c.fold.sample], c.labels, c.k, (c.variant,))[0, 0])
@@ -448,7 +200,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
             e["low"], e["high"], n_pos, n_all - n_pos, f"{len(choices)} of 4 turns" if len(choices) < 4 else "",
         ))  # fmt: skip
         if kind == primary:
-            rows["cssi_kscan"] = _k_scan(study, choices, expression_space(inp.expression))
+            rows["cssi_kscan"] = k_scan_rows(study, choices, expression_space(inp.expression))
 
     ids = {d.name: test_id(NAME, request, d.name) for d in DESIGNS}
     lacking = why.get(primary, f"strata by {primary} were not asked for")
@@ -474,7 +226,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
 
     facts: dict[str, Any] = {
         **counts_of(edges), "primary_strata": primary, "halves_by": apart, "n_blocks": len(study.cells),
-        "variants": list(_variants(study)),
+        "variants": list(variants_of(study)),
     }  # fmt: skip
     labels = made.get(primary)
     if primary in effects and isinstance(labels, BlockLabels):
