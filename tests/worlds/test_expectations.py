@@ -6,13 +6,18 @@ in 140 times, and what is measured with hundreds of worlds stands in docs/calibr
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pytest
 
-from regulens.analyses.base import ANALYSES
+from regulens.analyses import degree_null
+from regulens.analyses.base import ANALYSES, TestRequest
 from regulens.testing.worlds.expectations import CLAIM, EXPECTATIONS, SETTINGS, SMALLER, SPINE
+from regulens.testing.worlds.kinds import KINDS
 from regulens.testing.worlds.measure import COLUMNS, Answer, Task, answers_of, asked_of, summarise_answers, tasks_of
+from regulens.verdicts import RULES
 
 SEEDS = 3
 #: Analyses that take seconds per world; one world each here, as many as the others in the long version.
@@ -83,6 +88,23 @@ def test_attention_that_saw_the_labels_breaks_the_silence():
     }
 
 
+def test_a_null_that_draws_the_reference_itself_loses_what_was_planted(monkeypatch):
+    real = degree_null.degree_preserving_draws
+
+    def identical(*args, **kwargs):
+        made = real(*args, **kwargs)  # and it hides that it did: its own counts stay as they were
+        return replace(made, positions=np.tile(made.observed, (len(made.positions), 1)))
+
+    monkeypatch.setattr(degree_null, "degree_preserving_draws", identical)
+    found = tuple(
+        a
+        for seed in range(SEEDS)
+        for a in answers_of(Task(setting="planted_pairs", seed=seed, analyses=("degree_null",)))
+    )
+    with pytest.raises(AssertionError, match="above_degree"):
+        check("planted_pairs", found)
+
+
 def test_expectations_name_worlds_and_parameters_that_exist():
     for e in EXPECTATIONS:
         assert set(e.answers) | set(e.silent) <= set(SETTINGS)
@@ -93,6 +115,26 @@ def test_expectations_name_worlds_and_parameters_that_exist():
         assert set(e.needs) <= set(ANALYSES.names())
     for name, parameters in SMALLER.items():
         assert set(parameters) <= set(ANALYSES[name].parameters)
+
+
+def test_every_confirmatory_test_and_claim_has_one_expectation():
+    known = [(e.analysis, e.test) for e in EXPECTATIONS]
+    request = TestRequest(model="m", reference="r")
+    claims = {(CLAIM, r.claim) for r in RULES}
+    planned = {
+        (name, t.id.rsplit("/", 1)[1]): t.confirmatory
+        for name in ANALYSES.names()
+        if ANALYSES[name].scope != "simulation"  # that one brings its own worlds
+        for t in ANALYSES[name].plan(request)
+    }
+    assert len(set(known)) == len(known)
+    assert {k for k, confirmatory in planned.items() if confirmatory} | claims <= set(known)
+    assert set(known) <= set(planned) | claims  # a descriptive test may be measured too
+
+
+def test_every_kind_of_world_is_used():
+    used = {SETTINGS[s][0] for e in EXPECTATIONS for s in (*e.answers, *e.silent)}
+    assert used == set(KINDS)
 
 
 def test_summary_counts_and_marks():
