@@ -6,16 +6,15 @@ a direction (which gene is the query, or both together) and what a pair that nev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import rankdata
 
 from regulens.analyses.base import AnalysisInput
-from regulens.scorers.attention import attention_scores
-from regulens.types.attention import Direction
-from regulens.types.edges import EdgeScores
+from regulens.types.attention import AttentionSummary, Direction
+from regulens.types.edges import EdgeScores, EdgeUniverse
 
 #: Recipes of extraction, then what is made of the probabilities.
 EXTRACTED = ("probability", "logit", "log_probability", "value_weighted", "mean_cell")
@@ -133,15 +132,32 @@ def own_value(inp: AnalysisInput) -> str:
     return inp.partitions.summary.kind if inp.partitions is not None else "probability"
 
 
+def _layer_maps(summary: AttentionSummary, direction: Direction, universe: EdgeUniverse, least: int) -> EdgeScores:
+    """Head-averaged maps of every layer and of all, as `attention_scores` names them, without the single heads."""
+    position = {g: j for j, g in enumerate(summary.genes)}
+    row = {g: i for i, g in enumerate(summary.regulators)}
+    grid = np.ix_([row[r] for r in universe.regulators], [position[g] for g in universe.genes])
+    counts = summary.pair_counts()[grid]
+    seen = (counts >= least) & universe.candidate
+    layers = range(summary.n_layers)
+    values = np.zeros((summary.n_layers + 1, *counts.shape))
+    for layer in layers:
+        total = summary.layer_sums(layer, direction).mean(axis=0)[grid]
+        np.divide(total, counts, out=values[layer], where=seen)
+    values[-1] = values[:-1].mean(axis=0)
+    return EdgeScores(
+        values=values, observed=seen, names=(*(f"L{l:02d}_mean" for l in layers), "pooled"), genes=universe.genes,
+        regulators=universe.regulators, direction=str(direction), layers=(*layers, -1), scorer="attention",
+    )  # fmt: skip
+
+
 def _maps(inp: AnalysisInput, value: str, *, missing: str) -> dict[str, EdgeScores]:
     """Direction → head-averaged maps of one extracted recipe on the universe."""
     if value == own_value(inp) and missing == "exclude":
-        found: Mapping[str, EdgeScores] = inp.attention
-    else:
-        summary = inp.partitions.summary if value == own_value(inp) else inp.recipes[value]
-        least = 1 if missing == "zero" else inp.request.settings.min_cells
-        found = {str(d): attention_scores(summary, direction=d, min_cells=least).on(inp.universe) for d in Direction}
-    return {d: s.select(list(layer_names(s))) for d, s in found.items()}
+        return {d: s.select(list(layer_names(s))) for d, s in inp.attention.items()}
+    summary = inp.partitions.summary if value == own_value(inp) else inp.recipes[value]
+    least = 1 if missing == "zero" else inp.request.settings.min_cells
+    return {str(d): _layer_maps(summary, d, inp.universe, least) for d in Direction}
 
 
 def blocks(inp: AnalysisInput, missing: tuple[str, ...]) -> Iterator[Block]:

@@ -29,7 +29,7 @@ from regulens.analyses.common import (
     result_of,
     test_id,
 )
-from regulens.analyses.inference import effects_of
+from regulens.analyses.inference import effects_of, part_of
 from regulens.errors import ParameterError
 from regulens.scorers.gene_level import gene_level_scores
 from regulens.scorers.marginal_product import marginal_product
@@ -165,10 +165,13 @@ def _evaluated(
         margin = _own_margins(block, inp, at, margins)
         margin_auroc = auroc(margin, e.label)
         stricter = margin_auroc > at.null_auroc
-        baseline = np.where(stricter[:, None], margin, e.scores[at.best][None])
         own.append(at.spread(auroc_inference(scores, e.label, e.regulator, e.target), inp))
-        shared = baseline[0] if not stricter.any() else baseline
-        gap.append(at.spread(auroc_difference(scores, shared, e.label, e.regulator, e.target), inp))
+        parts, at_rows = [], []
+        for rows, baseline in ((~stricter, e.scores[at.best]), (stricter, margin[stricter])):
+            if rows.any():  # one null for all that share it is swept once
+                parts.append(auroc_difference(scores[rows], baseline, e.label, e.regulator, e.target))
+                at_rows.append(np.flatnonzero(rows))
+        gap.append(at.spread(part_of(_join(parts), np.argsort(np.concatenate(at_rows))), inp))
         choices += block.choices
         of += [at] * len(block.choices)
         nulls += [

@@ -12,6 +12,7 @@ from regulens.analyses.attention_recipes import (
     DIRECTIONS,
     NEVER,
     TRANSFORMED,
+    _layer_maps,
     double_centred,
     product_corrected,
     ranked,
@@ -23,6 +24,7 @@ from regulens.analyses.reference_recovery import SPEC as RECOVERY
 from regulens.errors import ParameterError
 from regulens.stats.ranking import auroc
 from regulens.testing.worlds import make_world
+from regulens.types.attention import Direction
 from regulens.types.estimates import Undefined
 
 FAST = StatisticsSettings(bootstrap=200, permutations=50)
@@ -80,6 +82,15 @@ def test_a_product_of_margins_leaves_nothing():
     additive = np.add.outer([1.0, 2.0, 3.0], [1.0, 4.0])
     assert np.abs(double_centred(additive, np.ones_like(a, bool))).max() < 1e-12
     assert product_corrected(np.zeros((2, 2)), np.ones((2, 2), bool)).tolist() == [[0, 0], [0, 0]]
+
+
+def test_layer_maps_are_those_of_the_scorer(given):
+    for direction in Direction:
+        got = _layer_maps(given.partitions.summary, direction, given.universe, 5)
+        wanted = given.attention[str(direction)].select(got.names)
+        seen = wanted.observed & given.universe.candidate
+        assert np.array_equal(got.observed, seen)
+        np.testing.assert_allclose(got.values[:, seen], wanted.values[:, seen], rtol=1e-12)
 
 
 def test_every_planned_test_is_recorded(given, outcome):
