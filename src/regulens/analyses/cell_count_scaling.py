@@ -326,6 +326,6 @@ SPEC = AnalysisSpec(
     run=run,
     reference="Hurvich & Tsai 1989 (AICc); Barlow et al. 1972 (isotonic); Golub & Pereyra 1973",
     falsified_by="A slope whose interval includes 0; for a decline, a joint interval of best - last that includes 0.",
-    parameters={"replicates": 12, "sizes": 8, "keep": 0.5, "negatives": 20_000},
+    parameters={"replicates": 12, "sizes": 12, "keep": 0.5, "negatives": 20_000},
     protocols=(Protocol.CORRECTED, Protocol.PUBLISHED),
 )

@@ -116,7 +116,10 @@ def entropy(states: np.ndarray, cells: np.ndarray, weight: np.ndarray) -> np.nda
 def mixtures(
     states: np.ndarray, donors: np.ndarray, size: int, replicates: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Unions of `size` blocks of 1, 2, … states, as evenly as the states' blocks allow, donors dealt in turn.
+    """Unions of `size` blocks of 1, 2, … states, evenly from each, donors dealt in turn.
+
+    Only states that can fill a draw alone take part: otherwise small states would be found in mixtures only, and what
+    they are like would be taken for what mixing does.
 
     Parameters
     ----------
@@ -125,20 +128,13 @@ def mixtures(
 
     Returns
     -------
-    Weights ``(union, block)`` and replicate of each union; a choice of states with too few blocks is drawn again, and
-    left out where no choice has enough.
+    Weights ``(union, block)`` and replicate of each union.
     """
-    n_states = int(states.max()) + 1
-    per_state = np.bincount(states, minlength=n_states)
+    able = np.flatnonzero(np.bincount(states) >= size)
     weights, of_replicate = [], []
-    for k in range(1, n_states + 1):
-        if np.sort(per_state)[-k:].sum() < size or k > size:
-            continue
+    for k in range(1, min(len(able), size) + 1):
         for r in range(replicates):
-            while True:
-                chosen = rng.choice(n_states, size=k, replace=False)
-                if per_state[chosen].sum() >= size:
-                    break
+            chosen = rng.choice(able, size=k, replace=False)
             queues = {int(s): _donors_in_turn(np.flatnonzero(states == s), donors, rng) for s in chosen}
             picked: list[int] = []
             while len(picked) < size:
@@ -251,8 +247,9 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
                     "at least 2 states of 2 blocks are needed")  # fmt: skip
     replicates = int(parameters["replicates"])
     whole = load_blocks(inp, edges)
-    # the largest size that at least two states can fill alone, and half of it
-    large = int(per_state[1])
+    # the largest size that three states (two, where a third is too small) can fill alone, and half of it
+    large = int(per_state[2] if n_states > 2 and per_state[2] >= 2 else per_state[1])
+    able = np.bincount(states) >= large
     small = max(1, large // 2)
     rng = inp.rng(f"draws/{NAME}")
     arms: list[tuple[str, np.ndarray, np.ndarray]] = []
@@ -260,7 +257,13 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     sizes = np.unique([small, large, (large + len(states)) // 2, len(states)])
     arms.append(("fixed composition", prefixes(orders, sizes), np.repeat(np.arange(replicates), len(sizes))))
     for size in dict.fromkeys((small, large)):
-        arms.append((f"{size} blocks of cells", *mixtures(states, donors, size, replicates, rng)))
+        own = np.flatnonzero(able[states])
+        made, of_replicate = mixtures(
+            np.unique(states[own], return_inverse=True)[1], donors[own], size, replicates, rng
+        )
+        whole_rows = np.zeros((len(made), len(states)))
+        whole_rows[:, own] = made
+        arms.append((f"{size} blocks of cells", whole_rows, of_replicate))
     weight = np.concatenate([w for _, w, _ in arms])
     keep = met_in_all(whole, weight)
     pairs = thinned(edges, keep, int(parameters["negatives"]), inp.rng(f"negatives/{NAME}"))
@@ -311,8 +314,9 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
             "composition": draws[TABLES["composition"]],
         },
         facts={**counts_of(fixed), "n_states": n_states, "n_blocks": len(states), "replicates": replicates,
-               "n_pos_all": edges.n_pos},
+               "n_pos_all": edges.n_pos, "n_states_mixed": int(able.sum())},
         dropped=dropped_of(edges) | {
+            "states too small to fill a draw alone": int((~able).sum()),
             "positives that did not meet in every draw": edges.n_pos - fixed.n_pos,
             "negatives that did not meet in every draw": int((~edges.label & ~keep).sum()),
         },

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,7 @@ def make_study(
     cells = view.table["n_cells"].to_numpy(dtype=np.float64)
     counts = view.counts()[:, i, j].astype(np.float64)
 
+    @lru_cache(maxsize=2)  # kinds of strata often choose the same layers
     def full(score: str) -> BlockScores:
         sums = block_sums(view, score, direction=inp.request.direction)[:, i, j]
         return BlockScores(sums=sums, counts=counts, cells=cells, min_cells=view.min_cells)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from regulens.report.figure_spec import FigureSpec
-from regulens.report.figure_style import FAINT, legend, mark_of, new_figure
+from regulens.report.figure_style import FAINT, legend, mark_of, new_figure, plain_log
 from regulens.report.model import RunView
 
 _ARMS = 3
@@ -34,6 +34,7 @@ def draw(view: RunView) -> Figure | None:
                 ax.set_xlabel("cells" if x == "n_cells" else "entropy of cell states (nats)")
                 ax.grid(axis="y", color=FAINT, lw=0.8)
         axes[0].set_xscale("log")
+        plain_log(axes[0])
         axes[0].set_ylabel("AUROC")
     legend(fig, view, models)
     return fig

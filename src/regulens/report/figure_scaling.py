@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from regulens.report.figure_spec import FigureSpec
-from regulens.report.figure_style import FAINT, INK, MUTED, legend, mark_of, new_figure
+from regulens.report.figure_style import FAINT, INK, MUTED, legend, mark_of, new_figure, plain_log
 from regulens.report.model import RunView, records
 from regulens.report.wording import interval_words
 
@@ -39,6 +39,7 @@ def draw(view: RunView) -> Figure | None:
             if chance is not None:
                 ax.axhline(chance, color=INK, lw=0.9, ls=(0, (4, 3)), zorder=1.5)
             ax.set_xscale("log")
+            plain_log(ax)
             ax.set_xlabel("cells")
             ax.set_title(reference if metric == "auroc" else label)
             ax.set_ylabel(label if metric == "auroc" else "")
@@ -54,8 +55,8 @@ def _weights(ax, view: RunView, model: str, reference: str, row: int, colour: st
     if fits is None or not fits["akaike_weight"].notna().any():
         return
     best = fits.loc[fits["akaike_weight"].idxmax()]
-    ax.text(0.98, 0.04 + 0.08 * row, f"{best['family']}, Akaike weight {best['akaike_weight']:.2f}", color=colour,
-            fontsize=7.5, ha="right", transform=ax.transAxes)  # fmt: skip
+    ax.text(0.02, 0.94 - 0.08 * row, f"{best['family']}, Akaike weight {best['akaike_weight']:.2f}", color=colour,
+            fontsize=7.5, ha="left", transform=ax.transAxes)  # fmt: skip
 
 
 def caption(view: RunView) -> str:

@@ -18,6 +18,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from regulens.report.model import RunView
 from regulens.report.numbers import is_missing
@@ -115,6 +116,13 @@ def offsets(n: int, spread: float = 0.38) -> list[float]:
 def reference_line(ax: Axes, x: float) -> None:
     """Vertical line at chance or at no difference."""
     ax.axvline(x, color=INK, lw=0.9, ls=(0, (4, 3)), zorder=1.5)
+
+
+def plain_log(ax: Axes) -> None:
+    """Plain numbers at 1, 2 and 5 times powers of ten along a logarithmic x axis."""
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def to_svg(fig: Figure, name: str) -> str:
