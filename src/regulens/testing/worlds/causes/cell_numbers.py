@@ -32,7 +32,7 @@ def cells_flat(draft: Draft) -> Cause:
 def more_cells_hurt(draft: Draft) -> Cause:
     """A mean of few cells is near a pair's usual value, a mean of many cells near what its tails make of it."""
     positive = draft.edges(0.2 * draft.pairs(draft.prominence))
-    tails = draft.rng("tails").uniform(0.3, 2.8, size=positive.shape)
+    tails = draft.rng("tails").uniform(0.3, 3.5, size=positive.shape)
     return Cause(
         counts=draft.express(), positive=positive, forward=draft.effect * positive, pair_noise=0.2, head_noise=0.2,
         group_noise=0.0, cell_noise=tails,
