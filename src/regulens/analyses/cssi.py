@@ -271,7 +271,7 @@ def _stability(inp: AnalysisInput, kind: str, parameters: dict[str, Any]) -> dic
     }
     if "cell_state" in inp.obs:
         found["annotation_ari"] = float(adjusted_rand_score(inp.obs["cell_state"].astype(str), label))
-    return found
+    return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
 SPEC = AnalysisSpec(
