@@ -165,7 +165,8 @@ class AbstractAdapter(ABC):
     def tokenize(self, cells: Cells, rows: np.ndarray, *, seed: int) -> TokenBatch:
         """Tokens of the cells at `rows`, exactly as upstream makes them; random choices from per-cell streams.
 
-        The result for a cell depends on that cell, the model and `seed` only, not on the other rows.
+        The result for a cell depends on that cell, the model and `seed` only, not on the other rows. The cells have
+        their counts in memory (`Cells.load`); extraction hands over those of one batch.
         """
 
     @abstractmethod
