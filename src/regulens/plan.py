@@ -148,7 +148,24 @@ def _listed(key: str) -> Any:
     return BeforeValidator(convert)
 
 
-DEFAULT_ANALYSES = ("reference_recovery", "gene_level_baselines", "expression_matched", "coexpression_dominance")
+DEFAULT_ANALYSES = (
+    "reference_recovery",
+    "gene_level_baselines",
+    "expression_matched",
+    "coexpression_dominance",
+    "degree_null",
+    "cross_fitted_residual",
+    "tf_resolution",
+    "reference_sensitivity",
+    "grn_method_baselines",
+    "recipe_sensitivity",
+    "layer_hierarchy",
+    "cssi",
+    "synthetic_cssi",
+    "cell_count_scaling",
+    "composition_control",
+    "metric_dependence",
+)
 
 
 class Plan(_Section):

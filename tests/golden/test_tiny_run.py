@@ -36,9 +36,16 @@ def frozen(run) -> dict:
     }
 
 
-def test_the_tiny_study_gives_the_frozen_numbers(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    run = audit(write_tiny_study(Path("study")), out="out", jobs=1)
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The whole battery on the tiny study, with one worker."""
+    folder = tmp_path_factory.mktemp("golden")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)  # names of files enter the digest, folders do not
+        return audit(write_tiny_study(Path("study"), battery=True), out=folder / "out", jobs=1)
+
+
+def test_the_tiny_study_gives_the_frozen_numbers(run):
     found = frozen(run)
     if os.environ.get("REGULENS_REGENERATE"):
         GOLDEN.write_text(json.dumps(found, indent=0) + "\n")
@@ -59,8 +66,18 @@ def test_the_tiny_study_gives_the_frozen_numbers(tmp_path, monkeypatch):
         assert mine["p_raw"] == (None if golden["p_raw"] is None else pytest.approx(golden["p_raw"], abs=2e-3)), golden
 
 
+def test_two_workers_give_the_same_bytes(run, tmp_path):
+    plan = write_tiny_study(tmp_path / "study", battery=True)
+    two = audit(plan, out=tmp_path / "out", jobs=2)
+    mine, other = (
+        {p.relative_to(r.path): p.read_bytes() for p in sorted(r.path.rglob("*.tsv"))} for r in (run, two)
+    )  # fmt: skip
+    assert len(mine) > 40
+    assert [str(k) for k in mine if other.get(k) != mine[k]] == []
+    assert set(mine) == set(other)
+
+
 def test_the_comparison_can_fail(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    other = write_tiny_study(Path("study"), seed=1)
-    run = audit(other, out="out", jobs=1)
-    assert frozen(run)["cells"] != json.loads(GOLDEN.read_text())["cells"]
+    other = audit(write_tiny_study(Path("study"), seed=1), out="out", jobs=1)
+    assert frozen(other)["cells"] != json.loads(GOLDEN.read_text())["cells"]

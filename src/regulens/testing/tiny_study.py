@@ -17,6 +17,9 @@ from regulens.rng import stream
 
 STATES = ("alpha", "beta", "gamma")
 
+#: Analyses of a study that is not asked for the whole battery: a run of these takes seconds.
+FEW = ("reference_recovery", "gene_level_baselines", "expression_matched", "coexpression_dominance")
+
 
 def tiny_genes(n_genes: int) -> pd.DataFrame:
     """The first genes of the bundled table that have a symbol and an Ensembl id; columns ``symbol, ensembl``."""
@@ -68,8 +71,13 @@ def write_reference(
     return path
 
 
-def write_tiny_study(folder: Path, *, n_cells: int = 90, n_genes: int = 60, n_layers: int = 2, seed: int = 0) -> Plan:
-    """Write cells, two checkpoints and a reference into `folder`; return the plan, with paths in `folder`."""
+def write_tiny_study(
+    folder: Path, *, n_cells: int = 90, n_genes: int = 60, n_layers: int = 2, seed: int = 0, battery: bool = False
+) -> Plan:
+    """Write cells, two checkpoints and a reference into `folder`; return the plan, with paths in `folder`.
+
+    The plan runs the analyses of `FEW`, or all that a study runs by default where `battery` is asked for.
+    """
     from regulens.testing.checkpoints import write_geneformer, write_scgpt
 
     genes = tiny_genes(n_genes)
@@ -83,6 +91,7 @@ def write_tiny_study(folder: Path, *, n_cells: int = 90, n_genes: int = 60, n_la
         references=[str(folder / "reference.tsv")],
         universe={"genes": n_genes, "min_cells_expressing": 3},
         statistics={"bootstrap": 200, "permutations": 199},
+        **({} if battery else {"analyses": list(FEW)}),
     )
     (folder / "study.yaml").write_text(plan.to_yaml(), encoding="utf-8")
     return plan
