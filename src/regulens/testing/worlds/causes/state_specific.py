@@ -10,16 +10,15 @@ TRUTH = "attention is raised on reference pairs in one cell state only, the rare
 TRUTH_ALL = "attention is raised on reference pairs in all cell states alike; states are plain in expression"
 
 #: Standard deviation of the shifts of genes between states: plain enough to be found without labels.
-SHIFT = 0.9
+SHIFT = 1.5
 
 
 def _living(draft: Draft, state: np.ndarray) -> Cause:
     grid = draft.pairs(draft.prominence)
     positive = draft.edges(0.2 * grid)
     live = state[:, None, None, None, None]  # (state, donor, layer, regulator, gene)
-    return Cause(
-        counts=draft.express(by_state=SHIFT), positive=positive, forward=0.3 * grid + draft.effect * live * positive
-    )
+    counts = draft.express(factors=0.2, by_state=SHIFT)
+    return Cause(counts=counts, positive=positive, forward=0.3 * grid + draft.effect * live * positive)
 
 
 def state_specific(draft: Draft) -> Cause:
