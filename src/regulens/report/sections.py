@@ -104,9 +104,9 @@ def _effect(row: dict[str, Any]) -> str:
 
 
 def matrix(view: RunView) -> dict[str, Any]:
-    """Claims × contexts: the states at a glance."""
+    """Claims × contexts: the states at a glance; claims by their short names, the cards below have the sentences."""
     verdicts = view.run.get("verdicts", [])
-    claims = {v["claim"]: v.get("title", v["claim"]) for v in verdicts}
+    claims = {v["claim"]: words(v["claim"]) for v in verdicts}
     state = {(v["claim"], v["model"], v["reference"]): v["state"] for v in verdicts}
     rows = []
     for model, reference in view.contexts:

@@ -83,6 +83,22 @@ _SENTENCES |= {
     ),
 }
 
+_SENTENCES |= {
+    ("layers_specialise", "supported"): (
+        "Held against the reference {reference}, layers of {model} differ in how well their attention recovers "
+        "regulation: recovery changes with depth more than smooth profiles do by themselves, and the best layer stays "
+        "ahead on genes that did not choose it."
+    ),
+    ("layers_specialise", "not supported"): (
+        "Held against the reference {reference}, recovery by the attention of {model} does not differ between layers "
+        "by any amount that the rule counts as of interest."
+    ),
+    ("layers_specialise", "inconclusive"): (
+        "Held against the reference {reference}, these data do not decide whether layers of {model} differ in how well "
+        "their attention recovers regulation."
+    ),
+}
+
 #: Rungs whose numbers stand on the card of a claim.
 DECISIVE = {
     "beyond_prominence": ("pooled", "baseline", "gene_model", "marginal", "matched"),

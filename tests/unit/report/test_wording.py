@@ -133,3 +133,11 @@ def test_answers_count_states(built: Path, states: tuple[str, ...], said: str) -
         run=view.run | {"verdicts": verdicts}, tests=view.tests, results=view.results, tables={}, files={}, plan=""
     )
     assert wording.answers(twin) == [said]
+
+
+def test_every_claim_has_a_sentence_for_every_state():
+    from regulens.types.results import VerdictState
+    from regulens.verdicts import RULES
+
+    lost = [(r.claim, str(s)) for r in RULES for s in VerdictState if (r.claim, str(s)) not in wording._SENTENCES]
+    assert lost == []
