@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from regulens.io.cells import read_cells
     from regulens.io.demo import load_demo
     from regulens.io.references import read_reference, read_regulators
+    from regulens.parallel import cluster
     from regulens.plan import Plan
     from regulens.report.build import build_report
     from regulens.run.audit import Run
@@ -37,6 +38,7 @@ __all__ = [
     "as_cells",
     "audit",
     "build_report",
+    "cluster",
     "errors",
     "evaluate",
     "extract",
@@ -63,6 +65,7 @@ _LAZY = {
     "as_cells": "regulens.api:as_cells",
     "audit": "regulens.api:audit",
     "build_report": "regulens.report.build:build_report",
+    "cluster": "regulens.parallel:cluster",
     "errors": "regulens.errors:",
     "evaluate": "regulens.api:evaluate",
     "extract": "regulens.api:extract",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,13 @@ def audit(
     jobs: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Workers; default: one a processor. No number depends on it.")
     ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Dask scheduler tcp://HOST:PORT; its workers must see the run folder.",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a run of another plan in the folder.")
     ] = False,
@@ -38,8 +46,9 @@ def audit(
     Prints the verdicts, and the path of report.html on the last line.
     """
     from regulens.api import audit as run_audit
+    from regulens.parallel import cluster
 
-    with progress(quiet=quiet) as shown:
+    with progress(quiet=quiet) as shown, cluster(scheduler) if scheduler else nullcontext():
         run = run_audit(study, out=folder, jobs=jobs, progress=shown, overwrite=overwrite)
     html = run.path / "report.html"
     if as_json:
