@@ -41,22 +41,22 @@ def p_values(seeds: range, **world) -> tuple[dict[str, np.ndarray], Counter]:
 
 @pytest.fixture(scope="module")
 def quick():
-    return p_values(range(1000, 1060))
+    return p_values(range(1000, 1040))
 
 
 def test_no_test_rejects_too_often_without_signal(quick):
     found, _ = quick
     assert len(found) == 14
     for name, p in found.items():
-        assert len(p) == 60, name
-        assert (p < ALPHA).mean() <= bound(60), (name, (p < ALPHA).mean())
+        assert len(p) == 40, name
+        assert (p < ALPHA).mean() <= bound(40), (name, (p < ALPHA).mean())
 
 
 def test_no_claim_is_supported_without_signal(quick):
     _, states = quick
     assert states["beyond_prominence", "supported"] == 0
     assert states["beyond_degree", "supported"] == 0
-    assert states["beyond_coexpression", "supported"] <= 60 * bound(60)
+    assert states["beyond_coexpression", "supported"] <= 40 * bound(40)
 
 
 def test_the_check_catches_a_test_that_counts_pairs_as_independent():
