@@ -1,6 +1,6 @@
 """Measure sensitivity and false alarms of every confirmatory test and claim in worlds whose truth is known.
 
-python benchmarks/calibrate_analyses.py --worlds 150 --jobs 2
+python benchmarks/calibrate_analyses.py --worlds 100 --jobs 2
 
 Writes docs/calibration_analyses.tsv and the tables of docs/calibration.md. What is expected is declared in
 `regulens.testing.worlds.expectations`.
@@ -26,7 +26,7 @@ TABLE = ROOT / "docs" / "calibration_analyses.tsv"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--worlds", type=int, default=150, help="worlds per setting")
+    parser.add_argument("--worlds", type=int, default=100, help="worlds per setting")
     parser.add_argument(
         "--settings", nargs="*", default=list(SETTINGS), help="only these; the table then has no others"
     )

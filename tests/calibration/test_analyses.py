@@ -76,9 +76,9 @@ def test_the_check_catches_a_test_that_counts_pairs_as_independent():
 @pytest.mark.long
 @pytest.mark.parametrize("n_edges", [60, 400])
 def test_long_no_test_rejects_too_often(n_edges):
-    found, states = p_values(range(2000, 2500), n_edges=n_edges)
+    found, states = p_values(range(2000, 2200), n_edges=n_edges)
     for name, p in found.items():
         assert (p < ALPHA).mean() <= bound(len(p)), (name, (p < ALPHA).mean())
-    assert states["beyond_prominence", "supported"] <= 500 * 0.01
-    assert states["beyond_degree", "supported"] <= 500 * 0.01
-    assert states["beyond_coexpression", "supported"] <= 500 * bound(500)
+    assert states["beyond_prominence", "supported"] <= 200 * 0.01
+    assert states["beyond_degree", "supported"] <= 200 * 0.01
+    assert states["beyond_coexpression", "supported"] <= 200 * bound(200)

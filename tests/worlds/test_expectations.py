@@ -67,7 +67,7 @@ def test_heavy_analyses_answer_and_are_silent_in_a_world_each(analysis):
 @pytest.mark.long
 @pytest.mark.parametrize("setting", [s for s in SETTINGS if asked_of(s)])
 def test_long_every_analysis_is_as_declared(setting):
-    check(setting, asked(setting, asked_of(setting), seeds=20), seeds=20, spare=4)
+    check(setting, asked(setting, asked_of(setting), seeds=10), seeds=10, spare=2)
 
 
 @pytest.mark.parametrize("twin", ["transposed", "relabelled"])
