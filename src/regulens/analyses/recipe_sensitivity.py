@@ -29,14 +29,14 @@ from regulens.analyses.common import (
     result_of,
     test_id,
 )
-from regulens.analyses.inference import effects_of, part_of
+from regulens.analyses.inference import effects_of
 from regulens.errors import ParameterError
 from regulens.scorers.gene_level import gene_level_scores
-from regulens.scorers.marginal_product import marginal_product
-from regulens.stats.inference import Inference, auroc_difference, auroc_inference
+from regulens.scorers.marginal_product import margins_of
+from regulens.stats.inference import Inference, default_se
+from regulens.stats.jackknife import AurocSweeps, Baseline
 from regulens.stats.ranking import auroc
 from regulens.stats.simultaneous import max_t_p
-from regulens.types.edges import EdgeScores
 from regulens.types.endpoints import Endpoint
 from regulens.types.labelled import LabelledEdges
 from regulens.types.ledger import PlannedTest, TestRecord
@@ -91,18 +91,21 @@ class _Pairs:
         table = {"mean": f.mean, "variance": f.variance, "detection": f.detection}
         products = gene_level_scores(table, genes=inp.universe.genes, regulators=inp.universe.regulators)
         keep = observed & inp.coexpression.observed & inp.universe.candidate
-        self.edges = LabelledEdges.build(
+        self.edges = e = LabelledEdges.build(
             [products.select(LADDER[:3]), inp.coexpression.select(LADDER[3:])], inp.universe, keep=keep
         )
-        self.regulators = np.unique(self.edges.regulator)
-        self.targets = np.unique(self.edges.target)
-        at = auroc(self.edges.scores, self.edges.label) if self.edges.n_pos and self.edges.n_neg else np.zeros(4)
-        self.best = int(np.argmax(at))
-        self.null, self.null_auroc = LADDER[self.best], float(at[self.best])
+        self.cells = np.ravel_multi_index((e.regulator, e.target), inp.universe.candidate.shape)
+        self.regulators = np.unique(e.regulator)
+        self.targets = np.unique(e.target)
+        self.sweeps = AurocSweeps(e.label, e.regulator, e.target)
+        at = auroc(e.scores, e.label) if self.sweeps.is_defined else np.zeros(4)
+        best = int(np.argmax(at))
+        self.null, self.null_auroc = LADDER[best], float(at[best])
+        self.baseline = self.sweeps.baseline(e.scores[best])
 
     def flat(self, values: np.ndarray) -> np.ndarray:
         """Maps ``(score, regulator, target)`` on the pairs."""
-        return values[:, self.edges.regulator, self.edges.target]
+        return values.reshape(len(values), -1)[:, self.cells]
 
     def spread(self, found: Inference, inp: AnalysisInput) -> Inference:
         """Deviations on the axes of the universe, so that recipes on other pairs can be held beside these."""
@@ -114,23 +117,23 @@ class _Pairs:
         return replace(found, regulator=regulator, target=target)
 
 
-def _own_margins(
-    block: Block, inp: AnalysisInput, pairs: _Pairs, known: dict[tuple[str, ...], np.ndarray]
-) -> np.ndarray:
-    """Marginal product of every map of a block before centring, on the pairs; made once for all that share a map."""
-    first = block.choices[0]
-    key = (block.base, first.direction, first.missing)
-    if key not in known:
-        known.clear()  # blocks that share a map follow one another
-        made = []
-        for one in block.raw:
-            scores = EdgeScores(
-                values=one[None], observed=block.observed, names=("attention",), genes=inp.universe.genes,
-                regulators=inp.universe.regulators,
-            )  # fmt: skip
-            made.append(marginal_product(scores).values[0])
-        known[key] = pairs.flat(np.stack(made))
-    return known[key]
+class _OwnMargins:
+    """Marginal products of the maps of a block before centring, and their AUROCs; swept where one is the strictest."""
+
+    def __init__(self, block: Block, pairs: _Pairs) -> None:
+        seen = block.observed
+        raw = np.where(seen, block.raw, 0.0)
+        made = np.stack([margins_of(one, seen, additive=bool((one < 0).any())) for one in raw])
+        self._flat = pairs.flat(np.where(seen, made, 0.0))
+        self._sweeps = pairs.sweeps
+        self._swept: dict[int, Baseline] = {}
+        self.auroc = auroc(self._flat, pairs.edges.label)
+
+    def baseline(self, k: int) -> Baseline:
+        """Map k as something that its recipes are held against."""
+        if k not in self._swept:
+            self._swept[k] = self._sweeps.baseline(self._flat[k])
+        return self._swept[k]
 
 
 def _join(parts: list[Inference]) -> Inference:
@@ -152,30 +155,29 @@ def _evaluated(
     gap: list[Inference] = []
     nulls: list[tuple[str, float]] = []
     pairs: dict[str, _Pairs] = {}
-    margins: dict[tuple[str, ...], np.ndarray] = {}
+    margins: dict[tuple[str, ...], _OwnMargins] = {}
     for block in blocks(inp, missing):
         policy = block.choices[0].missing
         if policy not in pairs:
             pairs[policy] = _Pairs(inp, block.observed)
         at = pairs[policy]
-        e = at.edges
-        if refusal(e):
+        if refusal(at.edges):
             continue
-        scores = at.flat(block.values)
-        margin = _own_margins(block, inp, at, margins)
-        margin_auroc = auroc(margin, e.label)
-        stricter = margin_auroc > at.null_auroc
-        own.append(at.spread(auroc_inference(scores, e.label, e.regulator, e.target), inp))
-        parts, at_rows = [], []
-        for rows, baseline in ((~stricter, e.scores[at.best]), (stricter, margin[stricter])):
-            if rows.any():  # one null for all that share it is swept once
-                parts.append(auroc_difference(scores[rows], baseline, e.label, e.regulator, e.target))
-                at_rows.append(np.flatnonzero(rows))
-        gap.append(at.spread(part_of(_join(parts), np.argsort(np.concatenate(at_rows))), inp))
+        key = (block.base, block.choices[0].direction, policy)
+        if key not in margins:
+            margins.clear()  # blocks that share a map follow one another
+            margins[key] = _OwnMargins(block, at)
+        mine = margins[key]
+        stricter = mine.auroc > at.null_auroc
+        found = at.sweeps.paired(
+            at.flat(block.values), [mine.baseline(k) if s else at.baseline for k, s in enumerate(stricter)]
+        )
+        for kept, deviations in zip((own, gap), found):
+            kept.append(at.spread(default_se(deviations), inp))
         choices += block.choices
         of += [at] * len(block.choices)
         nulls += [
-            ("marginal_product", float(m)) if s else (at.null, at.null_auroc) for s, m in zip(stricter, margin_auroc)
+            ("marginal_product", float(m)) if s else (at.null, at.null_auroc) for s, m in zip(stricter, mine.auroc)
         ]
     return choices, of, _join(own), _join(gap), nulls
 

@@ -12,6 +12,15 @@ from regulens.types.edges import EdgeScores
 LOGARITHMIC = ("logit", "log_probability")
 
 
+def margins_of(values: np.ndarray, observed: np.ndarray, *, additive: bool) -> np.ndarray:
+    """The marginal product of one map (the sum where `additive`), whose values are 0 where unobserved; same shape."""
+    row = values.sum(axis=1) / np.maximum(observed.sum(axis=1), 1)
+    column = values.sum(axis=0) / np.maximum(observed.sum(axis=0), 1)
+    if additive:
+        return row[:, None] + column[None, :] - values.sum() / max(int(observed.sum()), 1)
+    return row[:, None] * column[None, :]
+
+
 def marginal_product(scores: EdgeScores, *, name: str | None = None) -> EdgeScores:
     r"""Product of a score's row mean and column mean.
 
@@ -56,15 +65,9 @@ def marginal_product(scores: EdgeScores, *, name: str | None = None) -> EdgeScor
         raise ParameterError(message)
     one = scores if name is None else scores.select([name])
     a, observed = one.values[0], one.observed  # a is 0 where unobserved
-    row = a.sum(axis=1) / np.maximum(observed.sum(axis=1), 1)
-    column = a.sum(axis=0) / np.maximum(observed.sum(axis=0), 1)
     additive = one.provenance.get("kind", "").endswith(LOGARITHMIC) or bool((a < 0).any())
-    if additive:
-        values = row[:, None] + column[None, :] - a.sum() / max(int(observed.sum()), 1)
-    else:
-        values = row[:, None] * column[None, :]
     return EdgeScores(
-        values=values[None],
+        values=margins_of(a, observed, additive=additive)[None],
         observed=observed,
         names=("marginal_product",),
         genes=one.genes,

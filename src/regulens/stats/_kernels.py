@@ -75,25 +75,24 @@ def _buckets(keys, n_buckets):
 
 @kernel
 def _search(x, keys, values, start, first_key, scale, code):
-    """Code of every value: its bucket is computed, the place within the bucket found by bisection."""
+    """Code of every value: its bucket is computed, the place within the bucket found by counting what is smaller."""
     m = values.size
+    last = np.float64(start.size - 2)
     for e in range(x.size):
         v = x[e]
-        if v < values[0]:
-            code[e] = 0
-        elif v > values[m - 1]:
-            code[e] = 2 * m
-        else:
-            g = np.int64((keys[e] - first_key) * scale) if scale > 0.0 else 0
-            low = start[g]
-            high = start[g + 1]
-            while low < high:
-                middle = (low + high) // 2
-                if values[middle] < v:
-                    low = middle + 1
-                else:
-                    high = middle
-            code[e] = 2 * low + (low < m and values[low] == v)
+        g = np.int64(min(max((keys[e] - first_key) * scale, 0.0), last)) if scale > 0.0 else 0
+        low = start[g]
+        high = start[g + 1]
+        while high - low > 6:
+            middle = (low + high) // 2
+            if values[middle] < v:
+                low = middle + 1
+            else:
+                high = middle
+        place = low
+        for k in range(low, high):  # a short count has no branch to mispredict
+            place += values[k] < v
+        code[e] = 2 * place + (place < m and values[place] == v)
 
 
 @kernel
@@ -119,7 +118,7 @@ def codes_of(x, label):
     if m == 0:
         return code, 0
     values = values[:m].copy()
-    n_buckets = 4 * m
+    n_buckets = max(4 * m, min(16 * m, x.size))  # a finer table pays where it is read more often than made
     start, scale, load = _buckets(values, n_buckets)
     if load < 4.0 * m:
         _search(x, x, values, start, values[0], scale, code)
@@ -181,33 +180,33 @@ def order_by_code(code, m):
 
 
 @kernel
-def positives_by_cluster(code, positive, cluster, n_clusters):
-    """Codes of each cluster's positives in ascending order, and where each cluster starts.
-
-    `positive` lists the positives by ascending code.
-    """
-    start = np.zeros(n_clusters + 1, np.int32)
-    for k in range(positive.size):
-        start[cluster[positive[k]] + 1] += 1
+def pairs_by_cluster(cluster, label, n_clusters):
+    """Edges of each cluster, its positives first: order, where each cluster starts, and its number of positives."""
+    start = np.zeros(n_clusters + 1, np.int64)
+    n_pos = np.zeros(n_clusters, np.int64)
+    for e in range(cluster.size):
+        start[cluster[e] + 1] += 1
+        n_pos[cluster[e]] += label[e]
     for c in range(n_clusters):
         start[c + 1] += start[c]
-    free = start[:-1].copy()
-    codes = np.empty(positive.size, np.int32)
-    for k in range(positive.size):
-        c = cluster[positive[k]]
-        codes[free[c]] = code[positive[k]]
-        free[c] += 1
-    return codes, start
+    free_pos = start[:-1].copy()
+    free_neg = start[:-1] + n_pos
+    order = np.empty(cluster.size, np.int32)
+    for e in range(cluster.size):
+        c = cluster[e]
+        if label[e]:
+            order[free_pos[c]] = e
+            free_pos[c] += 1
+        else:
+            order[free_neg[c]] = e
+            free_neg[c] += 1
+    return order, start, n_pos
 
 
 @kernel
-def _beaten_by(codes, low, high, own):
-    """How many of the sorted ``codes[low:high]`` exceed `own`, plus half of those equal to it."""
-    if high - low <= 48:  # counting a short list is quicker than the jumps of a bisection
-        twice = 0
-        for k in range(low, high):
-            twice += 2 * (codes[k] > own) + (codes[k] == own)
-        return 0.5 * twice
+def _beaten_by(codes, high, own):
+    """How many of the sorted ``codes[:high]`` exceed `own`, plus half of those equal to it."""
+    low = 0
     end = high
     while low < high:
         middle = (low + high) // 2
@@ -222,24 +221,51 @@ def _beaten_by(codes, low, high, own):
 
 
 @kernel
-def cluster_sweep(code, label, below, above, regulator, target, codes_r, start_r, codes_t, start_t):
-    """Wins that every regulator, and every target, takes part in; a win inside a cluster counts once."""
-    n_regulators = start_r.size - 1
-    n_targets = start_t.size - 1
-    lost_r = np.zeros(n_regulators, np.float64)
-    lost_t = np.zeros(n_targets, np.float64)
-    for e in range(code.size):
-        c = code[e]
-        r = regulator[e]
-        t = target[e]
-        if label[e]:
-            lost_r[r] += below[c]
-            lost_t[t] += below[c]
+def cluster_wins(code, below, above, order, start, n_pos):
+    """Wins that every cluster takes part in; a win inside a cluster counts once.
+
+    `order`, `start` and `n_pos` are of `pairs_by_cluster`.
+    """
+    n = n_pos.size
+    lost = np.zeros(n, np.float64)
+    largest = 0
+    for c in range(n):
+        largest = max(largest, start[c + 1] - start[c])
+    own = np.empty(largest, np.int32)
+    for c in range(n):
+        first = start[c]
+        size = start[c + 1] - first
+        p = n_pos[c]
+        total = 0.0
+        for k in range(p):
+            own[k] = code[order[first + k]]
+            total += below[own[k]]
+        for k in range(p, size):
+            own[k] = code[order[first + k]]
+            total += above[own[k]]
+        # a win inside a cluster is the loss of one positive and of one negative, but one win only
+        if p <= 256:  # counting is quicker than the jumps of a bisection
+            twice = 0
+            for a in range(p):
+                for b in range(p, size):
+                    twice += (own[a] > own[b]) + (own[a] >= own[b])
+            total -= 0.5 * twice
         else:
-            # a win inside a cluster is the loss of one positive and of one negative, but one win only
-            lost_r[r] += above[c] - _beaten_by(codes_r, start_r[r], start_r[r + 1], c)
-            lost_t[t] += above[c] - _beaten_by(codes_t, start_t[t], start_t[t + 1], c)
-    return lost_r, lost_t
+            own[:p].sort()
+            for b in range(p, size):
+                total -= _beaten_by(own, p, own[b])
+        lost[c] = total
+    return lost
+
+
+@kernel
+def squared_gap(code, label, of_pos, of_neg, other):
+    """Sum over edges of the squared difference of an influence, known by code, and of another, known by edge."""
+    total = 0.0
+    for e in range(code.size):
+        gap = (of_pos[code[e]] if label[e] else of_neg[code[e]]) - other[e]
+        total += gap * gap
+    return total
 
 
 @kernel

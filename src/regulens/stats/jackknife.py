@@ -7,12 +7,20 @@ concentration on a few genes the degrees of freedom.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from regulens.errors import AlignmentError
-from regulens.stats._kernels import cluster_sweep, count_codes, over_scores, placements, positives_by_cluster
+from regulens.stats._kernels import (
+    cluster_wins,
+    count_codes,
+    over_scores,
+    pairs_by_cluster,
+    placements,
+    squared_gap,
+)
 from regulens.stats.ranking import checked, codes
 
 
@@ -66,81 +74,169 @@ def compact(cluster: np.ndarray, n_edges: int, name: str) -> tuple[np.ndarray, i
     return number.astype(np.int64), len(unique)
 
 
-class _Layout:
-    """What all scores of one set of pairs share: labels, compact clusters, class sizes per cluster."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Baseline:
+    """AUROC of a score, or the mean AUROC of several, that others are held against; from `AurocSweeps`.
+
+    Parameters
+    ----------
+    estimate
+        AUROC.
+    regulator, target
+        Its deviations, shapes ``(regulator,)`` and ``(target,)``.
+    psi
+        Influence of every pair, shape ``(edge,)``; see `regulens.stats.ranking.influence`.
+    """
+
+    estimate: float
+    regulator: np.ndarray
+    target: np.ndarray
+    psi: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Swept:
+    """What one sweep over the pairs leaves of a score: AUROC, deviations, and the influence by code."""
+
+    area: float
+    moved: list[np.ndarray]
+    code: np.ndarray
+    of_pos: np.ndarray
+    of_neg: np.ndarray
+    squares: float
+
+
+class AurocSweeps:
+    """AUROCs of many scores of the same pairs, their deviations, and those of their differences to others.
+
+    Every score is swept once, whatever is asked of it. Memory is that of one score per thread, however many there
+    are.
+
+    Parameters
+    ----------
+    label
+        Bool, shape ``(edge,)``.
+    regulator, target
+        Integers, shape ``(edge,)``.
+
+    Examples
+    --------
+    >>> i, j = (a.ravel() for a in np.indices((4, 5)))
+    >>> sweeps = AurocSweeps(i + j > 5, i, j)
+    >>> own, gap = sweeps.paired(np.stack([i + j, i]), [sweeps.baseline(j)])
+    >>> own.estimate.round(2).tolist(), gap.estimate.round(2).tolist()
+    ([1.0, 0.84], [0.11, -0.05])
+    """
 
     def __init__(self, label: np.ndarray, regulator: np.ndarray, target: np.ndarray) -> None:
-        self.label = label
-        self.n_pos = int(label.sum())
-        self.n_neg = label.size - self.n_pos
-        self.positive = np.flatnonzero(label)
-        ways = compact(regulator, label.size, "regulator"), compact(target, label.size, "target")
-        self.clusters = [(cluster.astype(np.int32), n) for cluster, n in ways]
-        self.kept = []
-        for cluster, n in self.clusters:
-            pos = np.bincount(cluster, weights=label, minlength=n)
-            neg = np.bincount(cluster, minlength=n) - pos
-            self.kept.append((self.n_pos - pos) * (self.n_neg - neg))
+        self.label = np.asarray(label)
+        self.n_pos = int(self.label.sum())
+        self.n_neg = self.label.size - self.n_pos
+        ways = compact(regulator, self.label.size, "regulator"), compact(target, self.label.size, "target")
+        self._clusters = []
+        self._kept = []
+        for cluster, n in ways:
+            order, start, pos = pairs_by_cluster(cluster.astype(np.int32), self.label, n)
+            self._clusters.append((order, start, pos))
+            self._kept.append((self.n_pos - pos).astype(np.float64) * (self.n_neg - (np.diff(start) - pos)))
 
-    def one(self, values: np.ndarray) -> tuple[float, list[np.ndarray], float]:
-        """AUROC, deviations by regulator and by target, and the sum of squared psi, of one score."""
-        code, pos, neg = self._counted(values)
+    @property
+    def is_defined(self) -> bool:
+        """Whether there are positives and negatives."""
+        return self.n_pos > 0 and self.n_neg > 0
+
+    def _swept(self, values: np.ndarray) -> _Swept:
+        code, m = codes(values, self.label)
+        pos, neg = count_codes(code, self.label, m)
         below, above, wins = placements(pos, neg)
         area = wins / (float(self.n_pos) * float(self.n_neg))
-        positive = self.positive[np.argsort(code[self.positive], kind="stable")]
-        (by_regulator, n), (by_target, k) = self.clusters
-        lost = cluster_sweep(
-            code, self.label, below, above, by_regulator, by_target,
-            *positives_by_cluster(code, positive, by_regulator, n),
-            *positives_by_cluster(code, positive, by_target, k),
-        )  # fmt: skip
         moved = []
-        for gone, kept in zip(lost, self.kept):
+        for (order, start, n_pos), kept in zip(self._clusters, self._kept):
+            gone = cluster_wins(code, below, above, order, start, n_pos)
             left = np.full(gone.size, np.nan)
             np.divide(wins - gone, kept, out=left, where=kept > 0)
             moved.append(left - area)
-        of_pos, of_neg = self._psi_of_codes(below, above, area)
+        of_pos, of_neg = (below / self.n_neg - area) / self.n_pos, (above / self.n_pos - area) / self.n_neg
         # no matrix product: its threads would compete with those over the scores
-        return area, moved, float(np.sum(pos * np.square(of_pos) + neg * np.square(of_neg)))
+        squares = float(np.sum(pos * np.square(of_pos) + neg * np.square(of_neg)))
+        return _Swept(area=area, moved=moved, code=code, of_pos=of_pos, of_neg=of_neg, squares=squares)
 
-    def psi(self, values: np.ndarray) -> np.ndarray:
-        """Influence of every pair, shape ``(edge,)``; see `regulens.stats.ranking.influence`."""
-        code, pos, neg = self._counted(values)
-        below, above, wins = placements(pos, neg)
-        of_pos, of_neg = self._psi_of_codes(below, above, wins / (float(self.n_pos) * float(self.n_neg)))
-        return np.where(self.label, of_pos[code], of_neg[code])
-
-    def _counted(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        code, m = codes(values, self.label)
-        return code, *count_codes(code, self.label, m)
-
-    def _psi_of_codes(self, below: np.ndarray, above: np.ndarray, area: float) -> tuple[np.ndarray, np.ndarray]:
-        return (below / self.n_neg - area) / self.n_pos, (above / self.n_pos - area) / self.n_neg
-
-
-def _collect(layout: _Layout, rows: int, one) -> Deviations:
-    if layout.n_pos == 0 or layout.n_neg == 0:
-        nan = np.full((rows, 1), np.nan)
-        n_regulators, n_targets = (n for _, n in layout.clusters)
+    def _empty(self, rows: int) -> Deviations:
+        n_regulators, n_targets = (len(n_pos) for _, _, n_pos in self._clusters)
         return Deviations(
-            estimate=nan[:, 0],
-            regulator=np.repeat(nan, n_regulators, axis=1),
-            target=np.repeat(nan, n_targets, axis=1),
-            edge_variance=nan[:, 0],
-        )
-    found = list(over_scores(one, rows))
-    return Deviations(
-        estimate=np.array([f[0] for f in found]),
-        regulator=np.array([f[1] for f in found]),
-        target=np.array([f[2] for f in found]),
-        edge_variance=np.array([f[3] for f in found]),
-    )
+            estimate=np.full(rows, np.nan), regulator=np.full((rows, n_regulators), np.nan),
+            target=np.full((rows, n_targets), np.nan), edge_variance=np.full(rows, np.nan),
+        )  # fmt: skip
+
+    def _scores(self, scores: np.ndarray) -> np.ndarray:
+        return checked(scores, self.label)[0]
+
+    def own(self, scores: np.ndarray) -> Deviations:
+        """AUROC of every score, shape ``(score, edge)``, with its deviations."""
+        scores = self._scores(scores)
+        if not self.is_defined or not len(scores):
+            return self._empty(len(scores))
+
+        def one(s: int) -> tuple[float, np.ndarray, np.ndarray, float]:
+            swept = self._swept(scores[s])
+            return swept.area, *swept.moved, swept.squares
+
+        return _stacked(over_scores(one, len(scores)))
+
+    def baseline(self, scores: np.ndarray) -> Baseline:
+        """The AUROC of one score, shape ``(edge,)``, or the mean AUROC of several, as something to be held against."""
+        scores = self._scores(scores)
+        if not self.is_defined:
+            nothing = self._empty(1)
+            return Baseline(estimate=np.nan, regulator=nothing.regulator[0], target=nothing.target[0],
+                            psi=np.full(self.label.size, np.nan))  # fmt: skip
+
+        def one(s: int) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
+            w = self._swept(scores[s])
+            return w.area, *w.moved, np.where(self.label, w.of_pos[w.code], w.of_neg[w.code])
+
+        n, total = len(scores), None
+        for found in over_scores(one, n):
+            total = found if total is None else tuple(a + b for a, b in zip(total, found))
+        assert total is not None
+        area, regulator, target, psi = total if n == 1 else (part / n for part in total)
+        return Baseline(estimate=float(area), regulator=regulator, target=target, psi=psi)
+
+    def paired(self, scores: np.ndarray, baselines: Sequence[Baseline]) -> tuple[Deviations, Deviations]:
+        """AUROC of every score, and its difference to a baseline on identical pairs, each with its deviations.
+
+        Parameters
+        ----------
+        scores
+            Shape ``(score, edge)``.
+        baselines
+            One for all scores, or one per score.
+        """
+        scores = self._scores(scores)
+        n = len(scores)
+        if len(baselines) not in (1, n):
+            message = f"Expected one baseline or one per score ({n}), got {len(baselines)}. Repeat it or select."
+            raise AlignmentError(message)
+        if not self.is_defined or not n:
+            return self._empty(n), self._empty(n)
+
+        def one(s: int) -> tuple[tuple, tuple]:
+            w, base = self._swept(scores[s]), baselines[s if len(baselines) > 1 else 0]
+            squares = squared_gap(w.code, self.label, w.of_pos, w.of_neg, base.psi)
+            apart = w.area - base.estimate, w.moved[0] - base.regulator, w.moved[1] - base.target, squares
+            return (w.area, *w.moved, w.squares), apart
+
+        own, gap = zip(*over_scores(one, n))
+        return _stacked(own), _stacked(gap)
+
+
+def _stacked(found: Iterable[tuple]) -> Deviations:
+    estimate, regulator, target, edge_variance = (np.array(part) for part in zip(*found))
+    return Deviations(estimate=estimate, regulator=regulator, target=target, edge_variance=edge_variance)
 
 
 def auroc_deviations(scores: np.ndarray, label: np.ndarray, regulator: np.ndarray, target: np.ndarray) -> Deviations:
     """Exact AUROC without each regulator and without each target, from one sweep per score.
-
-    Memory is that of one score per thread, however many scores there are.
 
     Parameters
     ----------
@@ -152,13 +248,7 @@ def auroc_deviations(scores: np.ndarray, label: np.ndarray, regulator: np.ndarra
         Integers, shape ``(edge,)``.
     """
     scores, label = checked(scores, label)
-    layout = _Layout(label, regulator, target)
-
-    def one(s: int) -> tuple[float, np.ndarray, np.ndarray, float]:
-        area, (by_regulator, by_target), squares = layout.one(scores[s])
-        return area, by_regulator, by_target, squares
-
-    return _collect(layout, len(scores), one)
+    return AurocSweeps(label, regulator, target).own(scores)
 
 
 def auroc_difference_deviations(
@@ -176,17 +266,17 @@ def auroc_difference_deviations(
     if len(baseline) not in (1, len(scores)):
         message = f"Expected one baseline or one per score ({len(scores)}), got {len(baseline)}. Repeat it or select."
         raise AlignmentError(message)
-    layout = _Layout(label, regulator, target)
-    is_defined = layout.n_pos > 0 and layout.n_neg > 0
-    shared = (*layout.one(baseline[0])[:2], layout.psi(baseline[0])) if len(baseline) == 1 and is_defined else None
-
-    def one(s: int) -> tuple[float, np.ndarray, np.ndarray, float]:
-        area, moved, _ = layout.one(scores[s])
-        area0, moved0, psi0 = shared or (*layout.one(baseline[s])[:2], layout.psi(baseline[s]))
-        gap = layout.psi(scores[s]) - psi0
-        return area - area0, moved[0] - moved0[0], moved[1] - moved0[1], float(gap @ gap)
-
-    return _collect(layout, len(scores), one)
+    sweeps = AurocSweeps(label, regulator, target)
+    if len(baseline) == 1:
+        return sweeps.paired(scores, [sweeps.baseline(baseline[0])])[1]
+    if not sweeps.is_defined:
+        return sweeps.own(scores)
+    found = [sweeps.paired(scores[s], [sweeps.baseline(baseline[s])])[1] for s in range(len(scores))]
+    return Deviations(
+        estimate=np.concatenate([d.estimate for d in found]), regulator=np.concatenate([d.regulator for d in found]),
+        target=np.concatenate([d.target for d in found]),
+        edge_variance=np.concatenate([d.edge_variance for d in found]),
+    )  # fmt: skip
 
 
 def mean_deviations(
