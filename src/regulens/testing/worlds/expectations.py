@@ -183,7 +183,7 @@ EXPECTATIONS: tuple[Expectation, ...] = (
         silent=("no_signal, 600 cells", "cells_flat"), upwards=False,
     ),
     Expectation(
-        analysis="composition_control", test="effect_of_composition", answers=("composition", "state_specific"),
+        analysis="composition_control", test="effect_of_composition", answers=("composition",),
         silent=("no_signal, 600 cells", "cells_flat", "more_cells_help"), upwards=False,
     ),
     Expectation(  # no world is known in which it must answer: 600 cells leave it too little to be seen
