@@ -13,8 +13,8 @@ from regulens.types.results import AnalysisOutcome, VerdictState
 from regulens.verdicts import RULES, decide
 
 NAMES = (
-    "reference_recovery", "gene_level_baselines", "expression_matched", "coexpression_dominance", "degree_null", "layer_hierarchy",
-    "cssi",
+    "reference_recovery", "gene_level_baselines", "expression_matched", "coexpression_dominance", "degree_null",
+    "layer_hierarchy", "cssi",
 )  # fmt: skip
 REQUEST = TestRequest(model="m", reference="r")
 FACTS = {
@@ -149,7 +149,13 @@ def test_an_analysis_that_was_not_run_is_inconclusive():
     found = judged(names=("reference_recovery", "coexpression_dominance"))
     assert found["beyond_prominence"].state is VerdictState.INCONCLUSIVE
     assert any("gene_level_baselines was not run" in r for r in found["beyond_prominence"].reasons)
-    assert found["beyond_coexpression"].state is VerdictState.SUPPORTED
+    assert found["beyond_coexpression"].state is VerdictState.INCONCLUSIVE  # needs the marginal product
+
+
+def test_a_score_that_only_knows_hubs_is_not_beyond_coexpression():
+    found = judged(effects={"attention_above_marginal_product": (0.0, -0.02, 0.02, 0.5)})["beyond_coexpression"]
+    assert found.state is VerdictState.INCONCLUSIVE
+    assert any("marginal product" in r for r in found.reasons)
 
 
 def test_rule_text_is_filled_and_names_every_threshold():

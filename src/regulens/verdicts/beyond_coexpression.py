@@ -31,6 +31,11 @@ RULE = ClaimRule(
             words="coefficient of attention given co-expression and both genes", unit="log odds per SD",
             beyond_seoi=False,
         ),
+        # A hub that expression does not show as one is "more than co-expression" for any score that knows hubs.
+        Must(
+            analysis="gene_level_baselines", test="attention_above_marginal_product",
+            words="attention minus its own marginal product", refutes=False,
+        ),
     ),
     equivalence=Equivalence(analysis="coexpression_dominance", p_fact="tost_p", rival="co-expression"),
     text=(
@@ -38,8 +43,9 @@ RULE = ClaimRule(
         "attention and co-expression come from different cells, if the score was not fixed in advance, or if a "
         "needed test has no result. Supported if (1) the AUROC of attention exceeds 0.5 with q < {alpha:g} and "
         "its {level:.0%} interval above 0.5, (2) attention - co-expression has q < {alpha:g} and its {level:.0%} "
-        "interval lies above {seoi:g}, and (3) the coefficient of attention given co-expression and both genes' "
-        "expression has q < {alpha:g} and its {level:.0%} interval lies above 0. Not supported if the interval "
+        "interval lies above {seoi:g}, (3) the coefficient of attention given co-expression and both genes' "
+        "expression has q < {alpha:g} and its {level:.0%} interval lies above 0, and (4) attention - marginal product "
+        "has q < {alpha:g} and its {level:.0%} interval lies above {seoi:g}. Not supported if the interval "
         "of (2) lies below {seoi:g} or that of (3) below 0, or if attention equals co-expression within {seoi:g} "
         "(TOST p < {alpha:g}). Otherwise inconclusive."
     ),

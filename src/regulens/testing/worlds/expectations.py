@@ -217,10 +217,5 @@ EXPECTATIONS: tuple[Expectation, ...] = (
     Expectation(
         analysis=CLAIM, test="beyond_coexpression", needs=SPINE, answers=PLANTED,
         silent=(*NOTHING, *COEXPRESSED, *EXPRESSED, *PROMINENT, "too_few_positives", "one_regulator"),
-        why=dict.fromkeys(
-            PROMINENT,
-            "The rule asks for more than co-expression and both genes' expression know; hubs that expression does not "
-            "show are more. Read it together with beyond_prominence, which is silent here.",
-        ),
     ),
 )  # fmt: skip
