@@ -203,7 +203,7 @@ def test_options_reach_the_plan(seen, capsys, tmp_path):
     assert plan.cells.model_dump() == {
         "source": str(tmp_path / "cells.h5ad"), "name": None, "counts": "raw", "log1p_cp10k": True,
         "total_counts": "n", "gene_column": "g", "duplicates": "sum", "cell_state": "ct", "donor": "d", "batch": "b",
-        "perturbation": None,
+        "perturbation": None, "backed": "auto",
     }  # fmt: skip
     assert [m.spec for m in plan.models] == [f"scgpt:{tmp_path / 'a'}", str(tmp_path / "b")]
     assert [r.source for r in plan.references] == [str(tmp_path / "n.tsv")]

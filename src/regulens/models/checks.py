@@ -30,6 +30,12 @@ N_ROWS = 16
 NEVER_IN_A_CELL = ("<pad>", "<mask>", "<eoc>")
 
 
+def weight_tolerance(layer: LayerAttention, mask: np.ndarray) -> float:
+    """Difference that two float32 routes to a layer's weights may show, by the size of its logits at real tokens."""
+    lse = layer.lse.movedim(1, -1)[torch.as_tensor(mask, device=layer.lse.device)]
+    return max(TOLERANCE, ROUNDINGS * torch.finfo(torch.float32).eps * float(lse.abs().max()))
+
+
 def row_sum_error(weights: torch.Tensor, mask: np.ndarray) -> float:
     """Largest ``|Σ_key A[query, key] − 1|`` over real queries.
 
@@ -125,9 +131,7 @@ def verify(adapter: AbstractAdapter, cells: Cells, *, n_cells: int = 4, seed: in
 
     def keep(a: LayerAttention) -> None:
         fused.append((a.layer, query_rows(a, positions)))
-        real_lse = a.lse.movedim(1, -1)[torch.as_tensor(padded.mask, device=a.lse.device)]
-        rounding = ROUNDINGS * torch.finfo(torch.float32).eps * float(real_lse.abs().max())
-        tolerances.append(max(TOLERANCE, rounding))
+        tolerances.append(weight_tolerance(a, padded.mask))
 
     states = adapter.forward(padded, tap=keep)
     states_plain = adapter.forward(

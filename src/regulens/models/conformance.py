@@ -15,7 +15,7 @@ import torch
 
 from regulens.errors import ParameterError
 from regulens.models.base import NO_EDITS, AbstractAdapter, Edits, LayerAttention, TokenBatch
-from regulens.models.checks import HIDDEN_TOLERANCE, TOLERANCE, verify
+from regulens.models.checks import HIDDEN_TOLERANCE, verify, weight_tolerance
 from regulens.models.kernel import query_rows
 from regulens.types.cells import Cells
 
@@ -146,7 +146,8 @@ def _passes(adapter: AbstractAdapter, batch: TokenBatch) -> _Found:
     for a, (_, out) in zip(seen, read):
         rows = query_rows(a, torch.arange(a.q.shape[2]))
         gap = (rows.to(a.v.dtype) @ a.v - out).abs().amax(dim=(1, 3)).cpu()[real]
-        found.append((f"heads_read_the_captured_map/L{a.layer:02d}", float(gap.max()), 10 * TOLERANCE))
+        allowed = 10 * weight_tolerance(a, batch.mask)
+        found.append((f"heads_read_the_captured_map/L{a.layer:02d}", float(gap.max()), allowed))
     # The last token is in reach of nothing but itself when a model is causal; so the first gene is what is moved.
     column = int(np.argmax((batch.gene >= 0)[0]))
     shift = _at(column, lambda x: x + x.abs().mean() + 1)
