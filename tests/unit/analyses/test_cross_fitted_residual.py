@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LinearRegression
 
 from regulens.analyses.base import ANALYSES, StatisticsSettings
@@ -14,11 +15,14 @@ from regulens.analyses.cross_fitted_residual import SPEC, TABLES, features_of, r
 from regulens.analyses.inference import Effect
 from regulens.analyses.residual_fit import (
     SUB_MODELS,
+    TREES,
+    PairFeatures,
     assert_no_shared_gene,
     boosted_trees,
     least_squares,
     normal_ranks,
     pair_features,
+    predicted,
 )
 from regulens.errors import StatisticsError
 from regulens.rng import stream
@@ -88,6 +92,25 @@ def test_a_fit_that_is_not_least_squares_is_refused(monkeypatch):
     response = features.plain()[:, :1].T + 0.1 * rng.normal(size=(1, len(features.source)))
     with pytest.raises(StatisticsError, match="Expected the full model to explain no less"):
         least_squares(features, response, gene_folds(60, 4, rng), 4)
+
+
+def test_trees_are_read_as_scikit_learn_predicts():
+    rng = stream(0, "trees by leaf")
+    i, j = (a.ravel() for a in np.indices((12, 60)))
+    pairs = pair_features(rng.exponential(size=(60, 3)), source=i, target=j)
+    y = pairs.gene[i, 0] * pairs.gene[j, 1] + np.sin(3 * pairs.gene[j, 2]) + 0.1 * rng.normal(size=len(i))
+    model = HistGradientBoostingRegressor(**TREES, random_state=0).fit(pairs.plain(), y)
+    rows = np.flatnonzero((i % 3 == 0) ^ (j % 2 == 0))
+    wanted = model.predict(pairs.plain(rows))
+    assert model.score(pairs.plain(), y) > 0.5
+    np.testing.assert_allclose(predicted(model, pairs, rows), wanted, rtol=0, atol=1e-12)
+    turned = PairFeatures(gene=pairs.gene, source=pairs.target, target=pairs.source)
+    assert np.abs(predicted(model, turned, rows) - wanted).max() > 0.1  # genes in each other's place are noticed
+    few = rows[:: len(rows) // 5]
+    np.testing.assert_array_equal(predicted(model, pairs, few), model.predict(pairs.plain(few)))
+    model._predictors = [[object()] for _ in model._predictors]
+    model.predict = lambda x: np.full(len(x), 7.0)
+    assert set(predicted(model, pairs, rows)) == {7.0}  # trees of another form are scikit-learn's to read
 
 
 def test_a_shared_gene_is_refused():
