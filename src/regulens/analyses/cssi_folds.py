@@ -17,7 +17,7 @@ from regulens.analyses.inference import Effect, effects_of
 from regulens.analyses.nested import MIN_BLOCK_POSITIVES, balanced_halves
 from regulens.scorers.stratified import Strata, combine
 from regulens.stats.inference import default_se
-from regulens.stats.jackknife import Deviations, auroc_difference_deviations
+from regulens.stats.jackknife import Deviations
 from regulens.stats.ranking import auroc
 from regulens.types.labelled import LabelledEdges
 
@@ -166,13 +166,6 @@ def joint(found: list[tuple[float, Deviations, np.ndarray, np.ndarray]], n_reg: 
             )
         )
     )[0]  # fmt: skip
-
-
-def paired(strata: np.ndarray, pooled: np.ndarray, edges: LabelledEdges, pairs: np.ndarray) -> Deviations:
-    """AUROC difference of two scores of some pairs, with deviations."""
-    return auroc_difference_deviations(
-        strata[None], pooled, edges.label[pairs], edges.regulator[pairs], edges.target[pairs]
-    )
 
 
 def stratified(scores: BlockScores, label: np.ndarray, k: int, variant: str) -> tuple[np.ndarray, Strata]:

@@ -21,23 +21,27 @@ from regulens.analyses.cssi_folds import (
     halves_of_blocks,
     joint,
     make_folds,
-    paired,
     stratified,
     usable,
 )
+from regulens.analyses.cssi_margins import stratified_margins
 from regulens.analyses.inference import Effect
 from regulens.analyses.strata_labels import BlockLabels, ward
 from regulens.nulls.label_permuted_strata import permuted_strata
+from regulens.scorers.marginal_product import LOGARITHMIC
 from regulens.scorers.stratified import combine
-from regulens.stats.jackknife import Deviations, auroc_deviations
+from regulens.stats.jackknife import AurocSweeps
 from regulens.stats.permutation import permutation_p
-from regulens.stats.ranking import auroc, influence
+from regulens.stats.ranking import auroc
+from regulens.types.estimates import Undefined
 from regulens.types.labelled import LabelledEdges
 
 NAME = "cssi"
 
 #: Label-shuffled scores whose mean the strata are held against, with the full error of both.
 _NULL_SCORES = 12
+#: Bytes of block scores that may be held at once.
+_HELD = 500_000_000
 _K_SCAN = (2, 3, 4, 5, 6, 8, 10, 12, 15, 20)
 
 
@@ -88,16 +92,23 @@ def make_study(
     cells = view.table["n_cells"].to_numpy(dtype=np.float64)
     counts = view.counts()[:, i, j].astype(np.float64)
 
-    @lru_cache(maxsize=2)  # kinds of strata often choose the same layers
+    scores = inp.attention[inp.request.direction]
+    layers = [n for n, l, h in zip(scores.names, scores.layers, scores.heads) if l >= 0 and h < 0]
+
+    @lru_cache(maxsize=max(2, _HELD // max(counts.nbytes, 1)))  # a layer is read from the store once, where it fits
     def full(score: str) -> BlockScores:
-        sums = block_sums(view, score, direction=inp.request.direction)[:, i, j]
+        if score == "pooled":
+            sums = np.zeros_like(counts)
+            for layer in layers:
+                sums += full(layer).sums
+            sums /= len(layers)
+        else:
+            sums = block_sums(view, score, direction=inp.request.direction)[:, i, j]
         return BlockScores(sums=sums, counts=counts, cells=cells, min_cells=view.min_cells)
 
     wanted = np.unique(np.concatenate([p for f in folds for p in (f.train_pairs, f.sample)]))
     place = np.full(len(edges.label), -1, dtype=np.int64)
     place[wanted] = np.arange(len(wanted))
-    scores = inp.attention[inp.request.direction]
-    layers = [n for n, l, h in zip(scores.names, scores.layers, scores.heads) if l >= 0 and h < 0]
     thin = {n: full(n).at(pairs=wanted) for n in dict.fromkeys([inp.request.primary, *layers])}
     donor = view.table["donor"].to_numpy().astype(str) if "donor" in view.table else np.full(len(cells), "all")
     return (
@@ -170,20 +181,44 @@ def _as_labels(draws: Any) -> np.ndarray:
     return np.asarray(draws.strata)[draws.labels]
 
 
-def held_out_effects(study: StrataStudy, choices: list[Choice], kind: str) -> tuple[Effect, Effect, float, float]:
-    """Held-out gain over the pooled score, and over the mean of label-shuffled scores, on all pairs; both AUROCs."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HeldOut:
+    """What the choices gain on cells and regulators that chose nothing, on all pairs, and the AUROCs behind it.
+
+    Parameters
+    ----------
+    pooled, shuffled, margins
+        AUROC of the strata minus that of the pooled score, minus the mean of label-shuffled scores, and minus that of
+        the margins of the same strata (or why there are none).
+    auroc_margins
+        NaN where there are no margins.
+    """
+
+    pooled: Effect
+    shuffled: Effect
+    margins: Effect | Undefined
+    auroc_pooled: float
+    auroc_strata: float
+    auroc_margins: float
+
+
+def held_out_effects(study: StrataStudy, choices: list[Choice], kind: str) -> HeldOut:
+    """Held-out gain over the pooled score, over label-shuffled scores and over the margins of the same strata."""
     edges = study.edges
     n_reg, n_tgt = int(edges.regulator.max()) + 1, int(edges.target.max()) + 1
     weight = np.array([edges.label[c.fold.held_pairs].sum() for c in choices], dtype=np.float64)
     weight /= weight.sum()
     full = {s: study.load(s) for s in dict.fromkeys(c.score for c in choices)}
-    gain, excess, pooled_auroc, strata_auroc = [], [], 0.0, 0.0
+    gain, excess, beyond, no_margins = [], [], [], ""
+    pooled_auroc = strata_auroc = margins_auroc = 0.0
+    kind_of_attention = study.inp.attention[study.inp.request.direction].provenance.get("kind", "")
     for w, c in zip(weight, choices):
         pairs = c.fold.held_pairs
         scores = full[c.score].at(blocks=c.fold.held_blocks, pairs=pairs)
         joined, made = stratified(scores, c.labels, c.k, c.variant)
         present = np.unique(edges.regulator[pairs]), np.unique(edges.target[pairs])
-        gain.append((w, paired(joined, made.pooled, edges, pairs), *present))
+        sweeps = AurocSweeps(edges.label[pairs], edges.regulator[pairs], edges.target[pairs])
+        pooled = sweeps.baseline(made.pooled)
         rng = study.inp.rng(f"nulls/{NAME}/scores/{kind}/{c.fold.name}")
         shuffled = usable(_as_labels(_shuffled(study, c, _NULL_SCORES, rng)), scores.cells, c.k)
         null = np.concatenate(
@@ -192,21 +227,27 @@ def held_out_effects(study: StrataStudy, choices: list[Choice], kind: str) -> tu
                 for part in scores.chunks(_NULL_SCORES, c.k)
             ]
         )
-        own, other = (
-            auroc_deviations(x, edges.label[pairs], edges.regulator[pairs], edges.target[pairs])
-            for x in (joined[None], null)
-        )
-        own_psi, null_psi = (influence(x, edges.label[pairs])[1].mean(axis=0) for x in (joined[None], null))
-        difference = Deviations(
-            estimate=own.estimate - other.estimate.mean(keepdims=True),
-            regulator=own.regulator - other.regulator.mean(axis=0, keepdims=True),
-            target=own.target - other.target.mean(axis=0, keepdims=True),
-            edge_variance=np.square(own_psi - null_psi).sum(keepdims=True),
-        )
-        excess.append((w, difference, *present))
+        own, above_pooled = sweeps.paired(joined, [pooled])
+        gain.append((w, above_pooled, *present))
+        excess.append((w, sweeps.paired(joined, [sweeps.baseline(null)])[1], *present))
         strata_auroc += w * float(own.estimate[0])
-        pooled_auroc += w * float(auroc(made.pooled, edges.label[pairs])[0])
-    return joint(gain, n_reg, n_tgt), joint(excess, n_reg, n_tgt), pooled_auroc, strata_auroc
+        pooled_auroc += w * pooled.estimate
+        margins = stratified_margins(
+            scores, made, c.labels, c.k, edges.regulator[pairs], edges.target[pairs],
+            additive=kind_of_attention.endswith(LOGARITHMIC) or bool((made.scores < 0).any()),
+        )  # fmt: skip
+        if isinstance(margins, str):
+            no_margins = margins
+            continue
+        of_margins = sweeps.baseline(combine(margins, c.variant))
+        beyond.append((w, sweeps.paired(joined, [of_margins])[1], *present))
+        margins_auroc += w * of_margins.estimate
+    return HeldOut(
+        pooled=joint(gain, n_reg, n_tgt), shuffled=joint(excess, n_reg, n_tgt),
+        margins=Undefined(reason=no_margins) if no_margins else joint(beyond, n_reg, n_tgt),
+        auroc_pooled=pooled_auroc, auroc_strata=strata_auroc,
+        auroc_margins=float("nan") if no_margins else margins_auroc,
+    )  # fmt: skip
 
 
 def control_rows(study: StrataStudy, choices: list[Choice], kind: str) -> list[tuple[Any, ...]]:
