@@ -17,6 +17,7 @@ from regulens.testing.checkpoint_scvi import write_scvi
 from regulens.testing.checkpoint_uce import write_uce
 from regulens.testing.checkpoints import write_geneformer, write_scgpt
 from regulens.testing.tiny_study import tiny_genes, write_cells, write_reference
+from regulens.verdicts import RULES
 
 N_GENES = 40
 
@@ -53,7 +54,7 @@ def test_one_study_audits_all_of_them(study, tmp_path):
     )
     run = audit(plan, out=tmp_path / "run", jobs=1)
     assert set(run.verdicts["model"]) == set(FAMILIES)
-    assert len(run.verdicts) == 2 * len(list(FAMILIES))
+    assert len(run.verdicts) == len(RULES) * len(list(FAMILIES))
     for model in run.record["models"]:
         found = model["verification"]
         assert found.get("max_abs_difference", 0.0) < 1e-4, model["name"]
