@@ -13,7 +13,7 @@ from every_family import CELLS, load  # noqa: E402
 import regulens  # noqa: E402
 from regulens.attention.extract import extract  # noqa: E402
 from regulens.attention.mean_cell import mean_cell_attention  # noqa: E402
-from regulens.errors import CaptureError, ParameterError  # noqa: E402
+from regulens.errors import CaptureError, DigestMismatchError, ParameterError  # noqa: E402
 from regulens.scorers.attention import attention_scores  # noqa: E402
 
 GENES = CELLS.genes.symbols
@@ -151,6 +151,24 @@ def test_groups_are_partitions(tmp_path):
         alone = mean_cell_attention(adapter, CELLS.subset(np.array(rows)), partition_by=(), **options)
         np.testing.assert_allclose(both.summary.sums[partition], alone.summary.sums[0], atol=1e-6)
         np.testing.assert_array_equal(both.summary.counts[partition], alone.summary.counts[0])
+
+
+def test_a_store_is_reused_and_a_foreign_one_refused(tmp_path, monkeypatch):
+    adapter = load("scgpt", tmp_path / "m")
+    options = {"genes": GENES, "regulators": REGULATORS, "seed": 0}
+    held = mean_cell_attention(adapter, CELLS, **options)
+    (tmp_path / "a.zarr.partial").mkdir()  # left by a kill
+    stored = mean_cell_attention(adapter, CELLS, **options, out=tmp_path / "a.zarr")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.zarr", "m"]
+    monkeypatch.setattr(type(adapter), "forward", lambda *a, **k: pytest.fail("ran again"))
+    for again in (stored, mean_cell_attention(adapter, CELLS, **options, out=tmp_path / "a.zarr")):
+        np.testing.assert_array_equal(again.summary.sums[:], held.summary.sums)
+        np.testing.assert_array_equal(again.summary.counts[:], held.summary.counts)
+        assert again.facts == held.facts and again.summary.digest == held.summary.digest
+        assert again.summary.partitions.equals(held.summary.partitions) and again.summary.card == held.summary.card
+    for other in ({"seed": 1}, {"recipe": "logit"}):
+        with pytest.raises(DigestMismatchError):
+            mean_cell_attention(adapter, CELLS, **{**options, **other}, out=tmp_path / "a.zarr")
 
 
 def test_refusals(tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ out are exactly zero, and counted: both genes were there.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -141,7 +142,20 @@ def add_layer(
     by_head: torch.Tensor | None = None,
     first: int = 0,
 ) -> None:
-    """Add one layer of a batch to the sums.
+    """Add one layer of a batch to the sums of one recipe; see `add_recipes`."""
+    add_recipes([sums], layer, found, recipes=[recipe], by_head=by_head, first=first)
+
+
+def add_recipes(
+    sums: Sequence[np.ndarray],
+    layer: LayerAttention,
+    found: list[CellPlaces],
+    *,
+    recipes: Sequence[Recipe],
+    by_head: torch.Tensor | None = None,
+    first: int = 0,
+) -> None:
+    """Add one layer of a batch to the sums of several recipes, each of which gets the bytes that it would get alone.
 
     For every direction and head all cells of the batch are added before the next head is taken up, so that the block
     and the sums of that head stay in the processor's cache. Cells are added in the order of the batch.
@@ -149,10 +163,10 @@ def add_layer(
     Parameters
     ----------
     sums
-        Float64, C order, shape ``(layer, head, direction, regulator, target)``; changed in place.
+        One array per recipe, float64, C order, shape ``(layer, head, direction, regulator, target)``; changed in place.
     found
         One per cell of the batch, from `places`.
-    recipe
+    recipes
         What is summed.
     by_head
         Output projection, from `recipes.projection`; only for recipes that weight by it.
@@ -162,11 +176,11 @@ def add_layer(
     Raises
     ------
     CaptureError
-        When a pair is ruled out by a mask and the recipe has no value for such a pair.
+        When a pair is ruled out by a mask and a recipe has no value for such a pair.
     """
-    own = sums[layer.layer - first]
+    own = [s[layer.layer - first] for s in sums]
     cells = [
-        _ReadCell(layer, c, place, recipe, by_head)
+        _ReadCell(layer, c, place, recipes, by_head)
         for c, place in enumerate(found)
         if len(place.row) and len(place.column)
     ]
@@ -176,11 +190,11 @@ def add_layer(
     memory = torch.empty(max(len(c.place.row) * c.width for c in cells), dtype=wide, device=layer.q.device)
     for direction in (0, 1):
         parts = [c.parts(direction, wide) for c in cells]
-        for head in range(own.shape[0]):
+        for head in range(own[0].shape[0]):
             for cell, part in zip(cells, parts):
                 block = memory[: part.left.shape[1] * cell.width].view(part.left.shape[1], cell.width)
-                part.block_into(block, head, recipe)
-                cell.add(own[head, direction], block.cpu().numpy(), direction)
+                for at in part.blocks_into(block, head, recipes):
+                    cell.add(own[at][head, direction], block.cpu().numpy(), direction, recipes[at])
 
 
 def add_counts(counts: np.ndarray, found: list[CellPlaces]) -> None:
@@ -205,10 +219,15 @@ class _ReadCell:
     """
 
     def __init__(
-        self, layer: LayerAttention, cell: int, place: CellPlaces, recipe: Recipe, by_head: torch.Tensor | None
+        self,
+        layer: LayerAttention,
+        cell: int,
+        place: CellPlaces,
+        recipes: Sequence[Recipe],
+        by_head: torch.Tensor | None,
     ) -> None:
-        self.place, self._recipe = place, recipe
-        self._norms = value_norms(layer.v[cell], by_head) if recipe.weighted else None
+        self.place, self._normalised = place, any(r.normalised for r in recipes)
+        self._norms = value_norms(layer.v[cell], by_head) if any(r.weighted for r in recipes) else None
         self._q, self._k, self._lse, self._scale = layer.q[cell], layer.k[cell], layer.lse[cell], layer.scale
         self._bias = None if layer.key_bias is None else layer.key_bias[cell]
         self._mask = None if layer.key_mask is None else layer.key_mask[cell]
@@ -230,7 +249,7 @@ class _ReadCell:
         attends = direction == 0
         left, right = (self._q, self._k) if attends else (self._k, self._q)
         lse = bias = factor = None
-        if self._recipe.normalised:
+        if self._normalised:
             lse = (self._lse[:, self._r, None] if attends else self._lse[:, None, self._t]).to(wide)
         if self._bias is not None:
             bias = (self._bias[None, self._t] if attends else self._bias[self._r, None]).to(wide)
@@ -257,14 +276,14 @@ class _ReadCell:
                 forbidden = masked if forbidden is None else forbidden | masked
         return forbidden
 
-    def add(self, sums: np.ndarray, block: np.ndarray, direction: int) -> None:
+    def add(self, sums: np.ndarray, block: np.ndarray, direction: int, recipe: Recipe) -> None:
         """Add a block at its place, pooling several tokens of a gene as the recipe says."""
         place = self.place
         if not place.repeats:
             _add_block(sums, block, place.row, self.source, self.column)
             return
         row_share, column_share = place.row_share, self.column_share
-        if not self._recipe.logarithmic:  # the attended side is summed
+        if not recipe.logarithmic:  # the attended side is summed
             row_share = row_share if direction == 0 else np.ones_like(row_share)
             column_share = column_share if direction == 1 else np.ones_like(column_share)
         _add_shares(sums, block, place.row, self.source, self.column, row_share, column_share)
@@ -281,21 +300,39 @@ class _Parts:
     forbidden: torch.Tensor | None
     factor: torch.Tensor | None
 
-    def block_into(self, block: torch.Tensor, head: int, recipe: Recipe) -> None:
-        """Fill a block ``(regulator, target)`` of one head."""
-        if recipe.logarithmic and self.forbidden is not None and bool(self.forbidden.any()):
-            refuse_ruled_out(recipe)
-        softmax_block_into(
-            block,
-            self.left[head],
-            self.right[head],
-            None if self.lse is None else self.lse[head],
-            bias=self.bias,
-            forbidden=self.forbidden,
-            logarithm=recipe.logarithmic,
-        )
-        if self.factor is not None:
-            block.mul_(self.factor[head])
+    def blocks_into(self, block: torch.Tensor, head: int, recipes: Sequence[Recipe]) -> Iterator[int]:
+        """Fill a block ``(regulator, target)`` of one head by each recipe; yields the position of the one it now holds.
+
+        Logit, log-probability, probability, weighted probability: each is one step from the one before, and the steps
+        are those of a recipe that is read alone, so that no bit depends on the company.
+        """
+        ruled_out = self.forbidden is not None and bool(self.forbidden.any())
+        before: Recipe | None = None
+        for at in sorted(range(len(recipes)), key=lambda i: recipes[i].steps):
+            recipe = recipes[at]
+            if recipe.logarithmic and ruled_out:
+                refuse_ruled_out(recipe)
+            lse = self.lse[head] if recipe.normalised and self.lse is not None else None
+            # A logit has its bias already, which a probability gets after the log-sum-exp has been taken off.
+            if before is None or (not before.normalised and self.bias is not None):
+                softmax_block_into(
+                    block,
+                    self.left[head],
+                    self.right[head],
+                    lse,
+                    bias=self.bias,
+                    forbidden=self.forbidden,
+                    logarithm=recipe.logarithmic,
+                )
+            else:
+                if lse is not None and not before.normalised:
+                    block.sub_(lse)
+                if before.logarithmic and not recipe.logarithmic:
+                    block.exp_()
+            if recipe.weighted and self.factor is not None:
+                block.mul_(self.factor[head])
+            yield at
+            before = recipe
 
 
 @kernel

@@ -3,7 +3,8 @@
 Cells are divided into partitions and units of work (`layout`). A worker runs the cells of a unit (`unit`) and adds
 their blocks (`accumulate`); the calling process adds the units of a partition in their fixed order, in float64
 (`fill`). Here it is decided what is run, and under which key the result is known. Where the sums of all layers would
-not fit into memory, the cells are run once per group of layers (`memory`), and the bytes are the same.
+not fit into memory, the cells are run once per group of layers (`memory`), and the bytes are the same. Several recipes
+are read in one pass.
 """
 
 from __future__ import annotations
@@ -11,10 +12,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,17 +22,17 @@ import numpy as np
 import torch
 
 from regulens.attention.accumulate import PairAxes
-from regulens.attention.fill import Facts, Progress, fill, fill_store
+from regulens.attention.fill import Facts, Progress, Stream, Wanted, fill, fill_stores
 from regulens.attention.layout import Layout, lay_out, lengths_for
 from regulens.attention.memory import Budget, budget, explained
 from regulens.attention.precision import cast_weights, cells_to_compare, check_precision, measured
 from regulens.attention.recipes import NOT_POOLED, Recipe, recipe_for
-from regulens.attention.result import Attention
+from regulens.attention.result import Attention, stored_content
 from regulens.attention.targets import InMemory
 from regulens.attention.unit import PRECISIONS, Job
 from regulens.errors import ParameterError
 from regulens.models.base import AbstractAdapter
-from regulens.models.spec import options_of, portable
+from regulens.models.spec import options_of
 from regulens.parallel import workers
 from regulens.provenance import digest_frame, digest_of, digest_strings
 from regulens.types.attention import AttentionSummary, ModelCard
@@ -115,11 +115,64 @@ def extract(
     ParameterError
         When an argument is outside its range, the model lacks what the recipe needs, or memory runs out.
     """
-    genes, regulators = tuple(genes), tuple(regulators)
+    found = extract_recipes(
+        adapter, cells, genes=genes, regulators=regulators, recipes=(recipe,), partition_by=partition_by,
+        n_blocks=n_blocks, max_cells=max_cells, seed=seed, jobs=jobs, out=None if out is None else {recipe: out},
+        memory=memory, batch_tokens=batch_tokens, device=device, precision=precision, progress=progress,
+    )  # fmt: skip
+    return found[recipe]
+
+
+def extract_recipes(
+    adapter: AbstractAdapter,
+    cells: Cells,
+    *,
+    genes: Sequence[str],
+    regulators: Sequence[str],
+    recipes: Sequence[str],
+    merged: Collection[str] = (),
+    partition_by: Sequence[str] = ("cell_state", "donor"),
+    n_blocks: int | Literal["auto"] = 1,
+    max_cells: int | None = None,
+    seed: int = 0,
+    jobs: int = 1,
+    out: Mapping[str, Path | str] | None = None,
+    memory: int | str | None = None,
+    batch_tokens: int | None = None,
+    device: str = "cpu",
+    precision: str = "float32",
+    progress: Progress | None = None,
+) -> dict[str, Attention]:
+    """Run cells through a model once and add up its attention under several recipes; else as `extract`.
+
+    Every recipe has sums and a store of its own, to the last byte those of the recipe extracted alone. Stores that are
+    finished are reused; a unit of work that several of the others still lack is run once.
+
+    Parameters
+    ----------
+    recipes
+        What is summed: any of ``probability``, ``logit``, ``log_probability`` and ``value_weighted``.
+    merged
+        Those of them that are added up over all cells together, in one partition. Their cells are run in the order and
+        company of the partitions all the same.
+    out
+        Where the store of every recipe goes; None keeps float32 sums in memory.
+
+    Returns
+    -------
+    Recipe → its attention, in the order of `recipes`.
+
+    Raises
+    ------
+    ParameterError
+        As `extract`; also when a recipe is named twice, or `merged` or `out` names others.
+    """
+    genes, regulators, names = tuple(genes), tuple(regulators), tuple(recipes)
     axes = PairAxes.build(cells.genes, genes, regulators)
     _check_device(device, jobs)
     check_precision(precision, device)
-    chosen_recipe = recipe_for(recipe, adapter)
+    _check_names(names, merged, out)
+    chosen = {name: recipe_for(name, adapter) for name in names}
     lengths = lengths_for(adapter, cells)
     fits = budget(
         adapter.card,
@@ -128,6 +181,7 @@ def extract(
         longest=int(lengths.max(initial=0)),
         memory=None if memory is None else read_size(memory),
         batch_tokens=batch_tokens,
+        n_recipes=len(names),
     )
     layout = lay_out(
         cells,
@@ -138,50 +192,91 @@ def extract(
         batch_tokens=fits.batch_tokens,
         seed=seed,
     )
-    key = _key(adapter.card, cells, genes, regulators, layout, seed, recipe, device, precision)
-    job = Job(
-        adapter=adapter, cells=cells, axes=axes, seed=seed, recipe=chosen_recipe, precision=precision, device=device
-    )
-    source = {"adapter": adapter, "cells": cells, "seed": seed}
-    how = {"fits": fits, "jobs": jobs, "progress": progress}
-    prepared = functools.partial(_prepared, job, layout, lengths, fits=fits, jobs=jobs)
-    if out is None:
-        with tempfile.TemporaryDirectory(prefix="regulens-") as folder, prepared() as facts:
-            held = InMemory(job, layout)
-            fill(held, job, layout, folder=Path(folder), **how)
-        summary = AttentionSummary(
-            sums=held.sums,
-            counts=held.counts,
-            partitions=layout.partitions,
-            genes=genes,
-            regulators=regulators,
-            card=adapter.card,
-            kind=recipe,
-            digest=key,
-            facts=facts(held.tokens, held.counts),
+    layouts = {name: layout.merged() if name in merged else layout for name in names}
+    wanted = [
+        Wanted(
+            recipe=chosen[name],
+            layout=layouts[name],
+            key=_key(adapter.card, cells, genes, regulators, layouts[name], seed, name, device, precision),
+            content=stored_content(
+                genes=genes,
+                regulators=regulators,
+                partitions=layouts[name].partitions,
+                card=adapter.card,
+                seed=seed,
+                kind=name,
+            ),
+            out=None if out is None else Path(out[name]),
         )
-        return Attention(summary, **source)
+        for name in names
+    ]
+    job = Job(adapter=adapter, cells=cells, axes=axes, seed=seed, precision=precision, device=device)
+    read = _in_memory if out is None else _on_disk
+    found = read(wanted, job, lengths, fits=fits, jobs=jobs, progress=progress)
+    return {name: Attention(found[name], adapter=adapter, cells=cells, seed=seed) for name in names}
 
-    out = Path(out)
-    if not out.exists():
-        content = {
-            "genes": list(genes),
-            "regulators": list(regulators),
-            "partitions": json.loads(layout.partitions.to_json(orient="split", index=False)),
-            "card": _portable(adapter.card),
-            "seed": seed,
-            "kind": recipe,
-        }
-        with prepared() as facts:
-            fill_store(out, job, layout, key=key, content=content, facts=facts, **how)
-    else:
+
+def _in_memory(
+    wanted: list[Wanted], job: Job, lengths: np.ndarray, *, fits: Budget, jobs: int, progress: Progress | None
+) -> dict[str, AttentionSummary]:
+    """Recipe → its sums in memory."""
+    streams = [Stream(w.recipe, w.layout, InMemory(job, w.layout)) for w in wanted]
+    with (
+        tempfile.TemporaryDirectory(prefix="regulens-") as folder,
+        _prepared(job, wanted, lengths, fits=fits, jobs=jobs) as facts,
+    ):
+        fill(streams, job, folder=Path(folder), fits=fits, jobs=jobs, progress=progress)
+    return {
+        w.recipe.name: AttentionSummary(
+            sums=stream.target.sums,
+            counts=stream.target.counts,
+            partitions=w.layout.partitions,
+            genes=tuple(w.content["genes"]),
+            regulators=tuple(w.content["regulators"]),
+            card=job.adapter.card,
+            kind=w.recipe.name,
+            digest=w.key,
+            facts=facts(w.recipe, w.layout, stream.target.tokens, stream.target.counts),
+        )
+        for w, stream in zip(wanted, streams)
+    }
+
+
+def _on_disk(
+    wanted: list[Wanted], job: Job, lengths: np.ndarray, *, fits: Budget, jobs: int, progress: Progress | None
+) -> dict[str, AttentionSummary]:
+    """Recipe → its store, opened; those that are not there yet are filled first."""
+
+    def opened(w: Wanted) -> AttentionSummary:
+        found = Attention.open(w.out, key=w.key, card=job.adapter.card).summary
+        return dataclasses.replace(found, cell_partition=w.layout.cell_partition(job.cells.n_cells))
+
+    there = [w for w in wanted if w.out.exists()]
+    missing = [w for w in wanted if w not in there]
+    found = {}
+    for w in there:
+        found[w.recipe.name] = opened(w)
         # A kill between the move into place and the clean-up leaves the scaffold behind.
-        shutil.rmtree(out.with_name(f"{out.name}.partial"), ignore_errors=True)
-        if progress is not None:
-            progress(layout.n_cells, layout.n_cells)
-    opened = Attention.open(out, key=key, card=adapter.card, **source)
-    summary = dataclasses.replace(opened.summary, cell_partition=layout.cell_partition(cells.n_cells))
-    return Attention(summary, **source)
+        shutil.rmtree(w.partial, ignore_errors=True)
+    if missing:
+        with _prepared(job, missing, lengths, fits=fits, jobs=jobs) as facts:
+            fill_stores(missing, job, facts=facts, fits=fits, jobs=jobs, progress=progress)
+    elif progress is not None:
+        progress(wanted[0].layout.n_cells, wanted[0].layout.n_cells)
+    return found | {w.recipe.name: opened(w) for w in missing}
+
+
+def _check_names(names: tuple[str, ...], merged: Collection[str], out: Mapping[str, Path | str] | None) -> None:
+    """Refuse recipes named twice, and merged recipes or places that do not go with them."""
+    if not names or len(set(names)) != len(names):
+        message = f"Expected different recipes, got {', '.join(names) or 'none'}. Name each once."
+        raise ParameterError(message)
+    if odd := sorted(set(merged) - set(names)):
+        message = f"Expected merged among {', '.join(names)}, got {odd[0]!r}. Name it in recipes, too."
+        raise ParameterError(message)
+    if out is not None and set(out) != set(names):
+        message = f"Expected a place for each of {', '.join(names)}, got {', '.join(out) or 'none'}. Give out one each."
+        raise ParameterError(message)
 
 
 def _check_device(device: str, jobs: int) -> None:
@@ -199,15 +294,19 @@ def _check_device(device: str, jobs: int) -> None:
 
 
 @contextlib.contextmanager
-def _prepared(job: Job, layout: Layout, lengths: np.ndarray, *, fits: Budget, jobs: int) -> Iterator[Facts]:
-    """Have the model ready to run, after its precision has been measured; yields what makes the facts of the store."""
+def _prepared(job: Job, wanted: list[Wanted], lengths: np.ndarray, *, fits: Budget, jobs: int) -> Iterator[Facts]:
+    """Have the model ready to run, after its precision has been measured; yields what makes the facts of a store."""
     known: dict[str, Any] = {"device": job.device, "precision": job.precision, "batch_tokens": fits.batch_tokens}
     with _on_device(job.adapter, job.device), explained(fits, jobs=workers(jobs)):
+        of_recipe = {w.recipe.name: known for w in wanted}
         if PRECISIONS[job.precision] is not None:
-            drawn = np.array([row for unit in layout.units for rows in unit.batches for row in rows])
-            known |= measured(job, cells_to_compare(lengths, drawn), job.precision, layers=fits.layers).facts()
+            drawn = np.array([row for unit in wanted[0].layout.units for rows in unit.batches for row in rows])
+            some = cells_to_compare(lengths, drawn)
+            for w in wanted:
+                one = dataclasses.replace(job, recipes=(w.recipe,))
+                of_recipe[w.recipe.name] = known | measured(one, some, job.precision, layers=fits.layers).facts()
         with cast_weights(job.adapter, job.precision):
-            yield functools.partial(_facts, layout, recipe=job.recipe, known=known)
+            yield functools.partial(_facts, of_recipe)
 
 
 @contextlib.contextmanager
@@ -245,13 +344,8 @@ def _key(
     return digest_of(ALGORITHM, model, cells.digest, axes, partitions, order, seed, *extras)
 
 
-def _portable(card: ModelCard) -> dict[str, Any]:
-    """Card without the folder that the model happened to lie in."""
-    return {**dataclasses.asdict(card), "spec": portable(card.spec)}
-
-
 def _facts(
-    layout: Layout, tokens: list[np.ndarray], counts: Any, *, recipe: Recipe, known: dict[str, Any]
+    known: dict[str, dict[str, Any]], recipe: Recipe, layout: Layout, tokens: list[np.ndarray], counts: Any
 ) -> dict[str, Any]:
     met = np.zeros(counts.shape[1:], dtype=bool)
     for partition in range(counts.shape[0]):
@@ -267,5 +361,5 @@ def _facts(
         "cells_in_cut_batches": int(cut.sum()),
         "pooling": recipe.pooling if repeats.any() else NOT_POOLED,
         "n_pairs_met": int(met.sum()),
-        **known,
+        **known[recipe.name],
     }

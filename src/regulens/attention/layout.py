@@ -7,7 +7,7 @@ handed out, from the cells, the settings and the seed alone. The number of worke
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -74,6 +74,11 @@ class Layout:
     def n_cells(self) -> int:
         """Cells that are run."""
         return int(self.partitions["n_cells"].sum())
+
+    def merged(self) -> Layout:
+        """The same units in the same order as one partition, for what is added up over all cells together."""
+        units = tuple(replace(unit, partition=0, index=i) for i, unit in enumerate(self.units))
+        return replace(self, partitions=_table([(0, *("all" for _ in ROLES), 0, self.n_cells)]), units=units)
 
     def cell_partition(self, n_cells: int) -> np.ndarray:
         """Partition of each of `n_cells` cells, int64; -1 for a cell that is not run."""
@@ -181,8 +186,11 @@ def lay_out(
                 units.append(
                     Unit(partition=partition, index=index, batches=_batches(chosen, lengths[chosen], batch_tokens))
                 )
-    frame = pd.DataFrame(table, columns=["partition", *ROLES, "block", "n_cells"])
-    return Layout(partitions=frame, units=tuple(units), empty=empty, not_drawn=not_drawn)
+    return Layout(partitions=_table(table), units=tuple(units), empty=empty, not_drawn=not_drawn)
+
+
+def _table(rows: list[tuple]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["partition", *ROLES, "block", "n_cells"])
 
 
 def _batches(rows: np.ndarray, lengths: np.ndarray, budget: int) -> tuple[tuple[int, ...], ...]:

@@ -15,8 +15,10 @@ exactly what the mean cell leaves out; and its softmax runs over all genes that 
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,8 +27,9 @@ from regulens.attention.accumulate import PairAxes, add_counts, add_layer, clear
 from regulens.attention.layout import Layout, Unit, lay_out, lengths_for
 from regulens.attention.memory import BATCH_TOKENS
 from regulens.attention.recipes import Recipe, recipe_for
-from regulens.attention.result import Attention
+from regulens.attention.result import Attention, stored_content
 from regulens.errors import CaptureError, ParameterError
+from regulens.io import store
 from regulens.models.base import AbstractAdapter, LayerAttention, TokenBatch
 from regulens.models.kernel import attend
 from regulens.models.spec import options_of
@@ -80,6 +83,7 @@ def mean_cell_attention(
     seed: int = 0,
     recipe: str = "probability",
     batch_tokens: int = BATCH_TOKENS,
+    out: Path | str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Attention:
     """Attention between regulators and targets in the mean cell of every group.
@@ -92,6 +96,9 @@ def mean_cell_attention(
         As for `regulens.attention.extract.extract`; groups are its partitions.
     recipe
         ``"probability"``, ``"logit"`` or ``"log_probability"``; see `recipes`.
+    out
+        Where the store goes; None keeps the sums in memory. A finished store of the same inputs is reused, an
+        unfinished one is begun again.
 
     Returns
     -------
@@ -108,6 +115,8 @@ def mean_cell_attention(
         When the model is causal, the recipe weights by values, or the adapter does not offer `query_key`.
     CaptureError
         When the queries and keys that the adapter offers are not those of its forward pass.
+    DigestMismatchError
+        When the store at `out` belongs to other inputs.
     """
     genes, regulators = tuple(genes), tuple(regulators)
     axes = PairAxes.build(cells.genes, genes, regulators)
@@ -117,6 +126,17 @@ def mean_cell_attention(
         cells, lengths, partition_by=partition_by, n_blocks=1, max_cells=max_cells, batch_tokens=batch_tokens, seed=seed
     )
     card, n = adapter.card, len(layout.partitions)
+    kind = "mean_cell" if recipe == "probability" else f"mean_cell_{recipe}"
+    model = (card.sha256, card.family, card.n_layers, card.n_heads, card.max_length, card.tokenisation)
+    order = [(u.partition, u.index, u.batches) for u in layout.units]
+    key = digest_of(
+        kind, ALGORITHM, model, options_of(card.spec), cells.digest, digest_strings(genes), digest_strings(regulators),
+        digest_frame(layout.partitions), order, seed,
+    )  # fmt: skip
+    if out is not None and Path(out).exists():
+        if progress is not None:
+            progress(layout.n_cells, layout.n_cells)
+        return Attention.open(out, key=key, card=card)
     sums = np.zeros((n, card.n_layers, card.n_heads, 2, len(regulators), len(genes)), dtype=np.float32)
     counts = np.zeros((n, len(regulators), len(genes)), dtype=np.int32)
     scale = _checked(adapter, cells, layout, seed)
@@ -132,13 +152,6 @@ def mean_cell_attention(
         done += sum(u.n_cells for u in units)
         if progress is not None:
             progress(done, layout.n_cells)
-    kind = "mean_cell" if recipe == "probability" else f"mean_cell_{recipe}"
-    model = (card.sha256, card.family, card.n_layers, card.n_heads, card.max_length, card.tokenisation)
-    order = [(u.partition, u.index, u.batches) for u in layout.units]
-    key = digest_of(
-        kind, ALGORITHM, model, options_of(card.spec), cells.digest, digest_strings(genes), digest_strings(regulators),
-        digest_frame(layout.partitions), order, seed,
-    )  # fmt: skip
     summary = AttentionSummary(
         sums=sums,
         counts=counts,
@@ -157,7 +170,27 @@ def mean_cell_attention(
             "n_pairs_met": int((counts > 0).any(axis=0).sum()),
         },
     )
-    return Attention(summary)
+    if out is None:
+        return Attention(summary)
+    _write(Path(out), summary, seed)
+    return Attention.open(out, key=key, card=card)
+
+
+def _write(out: Path, summary: AttentionSummary, seed: int) -> None:
+    """Write a store beside its place and move it there."""
+    partial = out.with_name(f"{out.name}.partial")
+    content = stored_content(
+        genes=summary.genes, regulators=summary.regulators, partitions=summary.partitions, card=summary.card, seed=seed,
+        kind=summary.kind,
+    )  # fmt: skip
+    store.require_space(out.parent, int(summary.sums.nbytes))
+    with store.disk(partial):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.parent.mkdir(parents=True, exist_ok=True)
+    store.create(partial, key=summary.digest, content={**content, "facts": summary.facts}, shape=summary.sums.shape)
+    for partition in range(len(summary.partitions)):
+        store.write_partition(partial, partition, summary.sums[partition], summary.counts[partition])
+    store.complete(partial, out)
 
 
 def _recipe(name: str, adapter: AbstractAdapter) -> Recipe:

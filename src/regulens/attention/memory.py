@@ -2,12 +2,13 @@
 
 What one process holds above the model's weights and the cells is, to a good approximation,
 
-- sums: 8 bytes x layers x heads x 2 directions x regulators x targets, twice (the sums of the work in hand, and the
-  running sums of the partition that it is added to);
+- sums: 8 bytes x recipes x layers x heads x 2 directions x regulators x targets, twice (the sums of the work in hand,
+  and the running sums of the partition that it is added to);
 - activations: 4 bytes x tokens x width x (states kept of every layer + about 16 for what one layer needs at a time);
 - one block of regulators x tokens.
 
-Where the sums of all layers do not fit, the cells are run several times, for a group of layers each time.
+Where the sums of all layers do not fit, the cells are run several times, for a group of layers each time, and where
+those of all recipes do not, for some of them at a time.
 """
 
 from __future__ import annotations
@@ -39,11 +40,14 @@ class Budget:
         Groups of layers ``(first, stop)``, one pass over the cells each.
     n_bytes
         Estimate of what one process then holds above weights and cells.
+    recipes
+        Recipes that are read in one pass; where there are more, all groups of layers are run for each lot.
     """
 
     batch_tokens: int
     layers: tuple[tuple[int, int], ...]
     n_bytes: int
+    recipes: int = 1
 
 
 def budget(
@@ -54,10 +58,12 @@ def budget(
     longest: int,
     memory: int | None = None,
     batch_tokens: int | None = None,
+    n_recipes: int = 1,
 ) -> Budget:
-    """Choose tokens per pass and layers per pass for a bound.
+    """Choose tokens per pass, and layers and recipes per pass, for a bound.
 
-    The number of workers does not enter: the choice decides the last bits of the numbers, and workers must not.
+    The number of workers does not enter: the tokens decide the last bits of the numbers, and workers must not. Nor does
+    the number of recipes decide them: a recipe has the same numbers alone and in company.
 
     Parameters
     ----------
@@ -67,6 +73,8 @@ def budget(
         Bytes per process above weights and cells; None for no bound.
     batch_tokens
         Tokens per pass; None to choose.
+    n_recipes
+        Recipes with sums of their own.
 
     Raises
     ------
@@ -81,6 +89,9 @@ def budget(
     ((0, 12),)
     >>> budget(card, n_regulators=100, n_targets=2000, longest=500, memory=40_000_000).layers
     ((0, 2), (2, 4), (4, 6), (6, 8), (8, 10), (10, 12))
+    >>> found = budget(card, n_regulators=100, n_targets=2000, longest=500, memory=160_000_000, n_recipes=4)
+    >>> found.recipes, found.layers
+    (4, ((0, 2), (2, 4), (4, 6), (6, 8), (8, 10), (10, 12)))
     """
     if batch_tokens is not None and batch_tokens < 1:
         message = f"Expected batch_tokens >= 1, got {batch_tokens}."
@@ -91,8 +102,8 @@ def budget(
     least_tokens = max(longest, batch_tokens or 0)
     if memory is None:
         chosen = BATCH_TOKENS if batch_tokens is None else batch_tokens
-        n_bytes = card.n_layers * per_layer + max(chosen, longest) * per_token + block
-        return Budget(batch_tokens=chosen, layers=((0, card.n_layers),), n_bytes=n_bytes)
+        n_bytes = n_recipes * card.n_layers * per_layer + max(chosen, longest) * per_token + block
+        return Budget(batch_tokens=chosen, layers=((0, card.n_layers),), n_bytes=n_bytes, recipes=n_recipes)
     room = memory - block - least_tokens * per_token
     at_once = min(room // per_layer, card.n_layers)
     if at_once < 1:
@@ -103,14 +114,29 @@ def budget(
             "regulators or genes, lower batch_tokens, or allow more memory."
         )
         raise ParameterError(message)
-    passes = -(-card.n_layers // at_once)
-    # Groups of nearly equal size: the same number of passes, less memory.
-    at_once = -(-card.n_layers // passes)
+    rest = memory - block - _evenly(card.n_layers, at_once) * per_layer
+    chosen = max(int(min(BATCH_TOKENS, rest // per_token)), 1) if batch_tokens is None else batch_tokens
+    sums = (memory - block - max(chosen, longest) * per_token) // per_layer
+    # Many recipes and few layers a pass, or the other way round: whichever runs fewer layers of the model in all.
+    recipes = min(
+        range(1, min(n_recipes, sums) + 1), key=lambda r: (_layers_run(card.n_layers, n_recipes, r, sums), -r)
+    )
+    recipes = _evenly(n_recipes, recipes)
+    at_once = _evenly(card.n_layers, min(sums // recipes, card.n_layers))
     groups = tuple((i, min(i + at_once, card.n_layers)) for i in range(0, card.n_layers, at_once))
-    rest = memory - block - at_once * per_layer
-    chosen = int(min(BATCH_TOKENS, rest // per_token)) if batch_tokens is None else batch_tokens
-    n_bytes = at_once * per_layer + block + max(chosen, longest) * per_token
-    return Budget(batch_tokens=max(chosen, 1), layers=groups, n_bytes=n_bytes)
+    n_bytes = recipes * at_once * per_layer + block + max(chosen, longest) * per_token
+    return Budget(batch_tokens=chosen, layers=groups, n_bytes=n_bytes, recipes=recipes)
+
+
+def _evenly(n: int, at_most: int) -> int:
+    """Size of groups of nearly equal size: as many groups as with `at_most` in each, less memory."""
+    return -(-n // -(-n // at_most))
+
+
+def _layers_run(n_layers: int, n_recipes: int, recipes: int, sums: int) -> int:
+    """Layers of the model that are run in all, where each pass ends after its last layer."""
+    at_once = _evenly(n_layers, min(sums // recipes, n_layers))
+    return -(-n_recipes // recipes) * sum(min(i + at_once, n_layers) for i in range(0, n_layers, at_once))
 
 
 @contextlib.contextmanager
@@ -129,10 +155,11 @@ def explained(found: Budget, *, jobs: int) -> Iterator[None]:
             raise
         several = f" in each of {jobs} processes" if jobs > 1 else ""
         first, stop = found.layers[0]
+        read = f" under {found.recipes} recipes" if found.recipes > 1 else ""
         message = (
             f"Expected about {found.n_bytes / 1e9:.2f} GB of memory{several} for {found.batch_tokens} tokens and sums "
-            f"of {stop - first} layers at a time, got less ({type(problem).__name__}). Lower memory, batch_tokens or "
-            "jobs, or choose fewer regulators or genes; with a store on disk, finished work is kept."
+            f"of {stop - first} layers{read} at a time, got less ({type(problem).__name__}). Lower memory, "
+            "batch_tokens or jobs, or choose fewer regulators or genes; with a store on disk, finished work is kept."
         )
         raise ParameterError(message) from problem
 

@@ -108,7 +108,7 @@ def measured(job: Job, rows: np.ndarray, precision: str, *, layers: tuple[tuple[
     Parameters
     ----------
     job
-        Of the extraction; the model has its own weights (see `cast_weights`) and lies on the device already.
+        With one recipe; the model has its own weights (see `cast_weights`) and lies on the device already.
     rows
         Rows of the cells, each run alone.
     layers
@@ -124,9 +124,9 @@ def measured(job: Job, rows: np.ndarray, precision: str, *, layers: tuple[tuple[
     for span in layers:
         part = dataclasses.replace(job, layers=span, precision="float32")
         with single_thread():
-            full = run_unit(part, unit)
+            (full,) = run_unit(part, unit)
             with cast_weights(job.adapter, precision):
-                half = run_unit(dataclasses.replace(part, precision=precision), unit)
+                (half,) = run_unit(dataclasses.replace(part, precision=precision), unit)
         for found in (full, half):
             clear_own(found.sums, found.counts, job.axes)
         met = full.counts > 0

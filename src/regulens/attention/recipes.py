@@ -49,6 +49,11 @@ class Recipe:
     weighted: bool = False
 
     @property
+    def steps(self) -> tuple[bool, bool, bool]:
+        """What has been done to a product of query and key; in this order each recipe follows from the one before."""
+        return self.normalised, not self.logarithmic, self.weighted
+
+    @property
     def pooling(self) -> str:
         """How several tokens of one gene in one cell become one number."""
         return _MEANS if self.logarithmic else _SHARES

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,6 +12,7 @@ import pandas as pd
 
 from regulens.errors import ParameterError
 from regulens.io.store import open_store
+from regulens.models.spec import portable
 from regulens.types.attention import AttentionSummary, Direction, ModelCard
 
 if TYPE_CHECKING:
@@ -18,6 +21,21 @@ if TYPE_CHECKING:
     from regulens.models.base import AbstractAdapter
     from regulens.types.cells import Cells
     from regulens.types.edges import EdgeScores
+
+
+def stored_content(
+    *, genes: Sequence[str], regulators: Sequence[str], partitions: pd.DataFrame, card: ModelCard, seed: int, kind: str
+) -> dict[str, Any]:
+    """What a store says of itself, facts excepted, for `Attention.open` to read."""
+    return {
+        "genes": list(genes),
+        "regulators": list(regulators),
+        "partitions": json.loads(partitions.to_json(orient="split", index=False)),
+        # Without the folder that the model happened to lie in.
+        "card": {**dataclasses.asdict(card), "spec": portable(card.spec)},
+        "seed": seed,
+        "kind": kind,
+    }
 
 
 class Attention:

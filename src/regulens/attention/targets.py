@@ -46,7 +46,7 @@ class OnDisk:
     """Finished partitions in an unfinished store, and the running sums of the one that is being added up."""
 
     def __init__(self, partial: Path) -> None:
-        self._partial = partial
+        self.partial = partial
         self._running = partial / "running.npz"
 
     def done(self, partition: int, layers: tuple[int, int]) -> bool:
@@ -59,8 +59,8 @@ class OnDisk:
 
     def put(self, partition: int, layers: tuple[int, int], found: Gathered) -> None:
         """Keep the finished sums of some layers of a partition."""
-        store.write_partition(self._partial / "store", partition, found.sums, found.counts, first=layers[0])
-        marker = self._partial / "done" / f"{partition:06d}.{layers[0]}-{layers[1]}.json"
+        store.write_partition(self.partial / "store", partition, found.sums, found.counts, first=layers[0])
+        marker = self.partial / "done" / f"{partition:06d}.{layers[0]}-{layers[1]}.json"
         write_bytes(marker, json.dumps(found.tokens.tolist()).encode())
         self._running.unlink(missing_ok=True)
 
@@ -90,7 +90,7 @@ class OnDisk:
 
     def counts(self) -> Any:
         """Counts of all partitions, read as needed."""
-        return store.open_arrays(self._partial / "store")[1]
+        return store.open_arrays(self.partial / "store")[1]
 
     def _markers(self, partition: int) -> list[Path]:
-        return sorted((self._partial / "done").glob(f"{partition:06d}.*.json"))
+        return sorted((self.partial / "done").glob(f"{partition:06d}.*.json"))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from regulens.attention.accumulate import PairAxes, add_counts, add_layer, places
+from regulens.attention.accumulate import PairAxes, add_counts, add_recipes, places
 from regulens.attention.layout import Unit
 from regulens.attention.memory import is_shortage
 from regulens.attention.recipes import PROBABILITY, Recipe, projection
@@ -27,7 +27,7 @@ PRECISIONS: dict[str, torch.dtype | None] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gathered:
-    """What some cells of one partition add up to.
+    """What some cells of one partition add up to under one recipe.
 
     Parameters
     ----------
@@ -57,6 +57,8 @@ class Job:
 
     Parameters
     ----------
+    recipes
+        What is summed, each in sums of its own.
     layers
         Layers ``(first, stop)`` that this pass adds up; all by default.
     precision
@@ -69,7 +71,7 @@ class Job:
     cells: Cells
     axes: PairAxes
     seed: int
-    recipe: Recipe = PROBABILITY
+    recipes: tuple[Recipe, ...] = (PROBABILITY,)
     layers: tuple[int, int] | None = None
     precision: str = "float32"
     device: str = "cpu"
@@ -81,13 +83,13 @@ class Job:
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
-        """Shape of a unit's sums."""
+        """Shape of a unit's sums under one recipe."""
         first, stop = self.span
         return (stop - first, self.adapter.card.n_heads, 2, len(self.axes.own), int(self.axes.target.max()) + 1)
 
     @property
     def whole(self) -> tuple[int, int, int, int, int]:
-        """Shape of the sums of all layers."""
+        """Shape of the sums of all layers under one recipe."""
         return (self.adapter.card.n_layers, *self.shape[1:])
 
 
@@ -95,8 +97,8 @@ class _Enough(Exception):
     """Raised by the tap after the last layer that a pass needs."""
 
 
-def run_unit(job: Job, unit: Unit) -> Gathered:
-    """Run the cells of a unit and add up their attention, batch by batch, in order.
+def run_unit(job: Job, unit: Unit) -> tuple[Gathered, ...]:
+    """Run the cells of a unit and add up their attention, batch by batch, in order; one `Gathered` per recipe.
 
     Where memory runs out on a batch, the whole unit is begun again with that batch and those after it, whose cells are
     longer, cut in two; so on down to single cells. A unit always begins with its own batches: what other units met
@@ -107,7 +109,7 @@ def run_unit(job: Job, unit: Unit) -> Gathered:
     MemoryError, RuntimeError
         When memory runs out on a single cell.
     """
-    sums = np.zeros(job.shape, dtype=np.float64)
+    sums = [np.zeros(job.shape, dtype=np.float64) for _ in job.recipes]
     counts = np.zeros(job.shape[-2:], dtype=np.int32)
     batches = [(rows, False) for rows in unit.batches]
     while True:
@@ -119,14 +121,20 @@ def run_unit(job: Job, unit: Unit) -> Gathered:
             if len(batches[len(tokens)][0]) == 1 or not is_shortage(problem):
                 raise
         else:
-            if job.precision != "float32" and not np.isfinite(sums).all():
+            if job.precision != "float32" and not all(np.isfinite(s).all() for s in sums):
                 refuse_overflow(job)
-            return Gathered(sums, counts, np.concatenate(tokens, axis=1))
+            return gathered(sums, counts, np.concatenate(tokens, axis=1))
         # Outside of the handler, whose traceback holds on to the tensors that did not fit.
         batches = _cut(batches, len(tokens))
-        sums[:], counts[:] = 0.0, 0
+        for array in (*sums, counts):
+            array[:] = 0
         if job.device == "cuda":
             torch.cuda.empty_cache()
+
+
+def gathered(sums: Sequence[np.ndarray], counts: np.ndarray, tokens: np.ndarray) -> tuple[Gathered, ...]:
+    """One `Gathered` per recipe, none of which shares an array that is added to."""
+    return tuple(Gathered(s, counts if i == 0 else counts.copy(), tokens) for i, s in enumerate(sums))
 
 
 def refuse_overflow(job: Job) -> None:
@@ -157,7 +165,9 @@ def _cut(batches: list[tuple[tuple[int, ...], bool]], first: int) -> list[tuple[
     return out
 
 
-def _add_batch(job: Job, rows: tuple[int, ...], sums: np.ndarray, counts: np.ndarray, *, cut: bool) -> np.ndarray:
+def _add_batch(
+    job: Job, rows: tuple[int, ...], sums: Sequence[np.ndarray], counts: np.ndarray, *, cut: bool
+) -> np.ndarray:
     """Run one batch and add it to the sums and counts; returns its columns of `Gathered.tokens`."""
     first, stop = job.span
     # These cells alone, in memory, wherever the others are: what a model makes of a cell depends on no other.
@@ -167,9 +177,10 @@ def _add_batch(job: Job, rows: tuple[int, ...], sums: np.ndarray, counts: np.nda
 
     def tap(layer: LayerAttention) -> None:
         if layer.layer >= first:
-            by_head = projection(job.adapter, layer.layer) if job.recipe.weighted else None
+            weighted = any(recipe.weighted for recipe in job.recipes)
+            by_head = projection(job.adapter, layer.layer) if weighted else None
             with torch.autocast(job.device, enabled=False):
-                add_layer(sums, layer, found, recipe=job.recipe, by_head=by_head, first=first)
+                add_recipes(sums, layer, found, recipes=job.recipes, by_head=by_head, first=first)
         if layer.layer + 1 == stop < job.adapter.card.n_layers:
             raise _Enough
 

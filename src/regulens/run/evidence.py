@@ -22,7 +22,7 @@ from regulens.io.tables import write_table
 from regulens.progress import Progress
 from regulens.provenance import digest_of
 from regulens.run.prepare import Prepared
-from regulens.run.recipes import extracted, other_recipes
+from regulens.run.recipes import read_recipes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -185,10 +185,7 @@ def gather(prepared: Prepared, model: str, *, folder: Path, jobs: int, progress:
         both = as_directions(scores, primary=adapter.primary, floor=adapter.floor)
         return ScoreEvidence(model=adapter, scores=both, digest=digest, prepared=prepared)
 
-    attention = extracted(
-        prepared, model, folder=folder, jobs=jobs, progress=progress, recipe=prepared.plan.extraction.recipe
-    )
-    recipes, gaps = other_recipes(prepared, model, folder=folder, jobs=jobs, progress=progress)
+    attention, recipes, gaps = read_recipes(prepared, model, folder=folder, jobs=jobs, progress=progress)
     return AttentionEvidence(
         attention=attention, digest=attention.summary.digest, folder=folder, recipes=recipes, recipe_gaps=gaps
     )

@@ -18,7 +18,7 @@ from regulens.plan import Plan
 from regulens.progress import SILENT, Progress
 from regulens.run.networks import InferredNetworks
 from regulens.run.prepare import Prepared, prepare, unmet_needs
-from regulens.run.recipes import recipes_asked
+from regulens.run.recipes import MEAN_CELL, recipes_asked
 from regulens.run.record import cells_record
 
 
@@ -79,7 +79,8 @@ def estimate_cost(prepared: Prepared) -> dict[str, Any]:
         known = prepared.vocabulary[model]
         (expressed,) = cells.genes_detected(known)
         tokens = np.minimum(expressed, card.max_length)
-        passes = 1 + len(recipes_asked(prepared, model))  # one for every recipe
+        others = recipes_asked(prepared, model)
+        passes = 1 + (MEAN_CELL in others)  # all other recipes are read in the first
         accumulator = card.n_layers * card.n_heads * 2 * grid * 8
         found[model] = {
             "tokens_median": int(np.median(tokens)),
@@ -90,8 +91,10 @@ def estimate_cost(prepared: Prepared) -> dict[str, Any]:
                 passes * sum(_flops_per_cell(prepared, model, float(t)) for t in tokens) / rate, 1
             ),
             "partitions": n_partitions,
-            "store_bytes_at_most": int((n_partitions + passes - 1) * accumulator // 2),  # float32, before compression
-            "memory_bytes": int(accumulator + card.n_parameters * 4 + cells.nbytes),
+            "store_bytes_at_most": int((n_partitions + len(others)) * accumulator // 2),  # float32, before compression
+            "memory_bytes": int(
+                (1 + len(set(others) - {MEAN_CELL})) * accumulator + card.n_parameters * 4 + cells.nbytes
+            ),
         }
     networks = InferredNetworks(prepared, folder=Path(), jobs=1, progress=SILENT).rough_seconds()
     return {"models": found, "networks": networks, "processors": os.cpu_count()}

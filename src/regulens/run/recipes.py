@@ -1,8 +1,9 @@
 """How is attention read into the run folder: under the recipe of the plan, and under those that analyses ask for?
 
-An analysis that needs ``recipes`` lists them in its parameter of that name. Each costs one more pass over the cells and
-has a store of its own, which a resumed run reuses. Other recipes than the plan's are kept for all cells together: they
-are compared, not resampled. The mean cell (`regulens.attention.mean_cell`) is one of them, held in memory.
+An analysis that needs ``recipes`` lists them in its parameter of that name. All are read in one pass over the cells,
+and each has a store of its own, which a resumed run reuses. Other recipes than the plan's are kept for all cells
+together: they are compared, not resampled. The mean cell (`regulens.attention.mean_cell`) is one of them, with a pass
+of its own.
 """
 
 from __future__ import annotations
@@ -50,56 +51,63 @@ def recipes_asked(prepared: Prepared, model: str) -> tuple[str, ...]:
     return tuple(name for name in known if name in wanted and name != prepared.plan.extraction.recipe)
 
 
-def other_recipes(
+def read_recipes(
     prepared: Prepared, model: str, *, folder: Path, jobs: int, progress: Progress
-) -> tuple[dict[str, AttentionSummary], dict[str, str]]:
-    """Attention under the recipes that were asked for; and those that this model has no values for, with the reason."""
+) -> tuple[Attention, dict[str, AttentionSummary], dict[str, str]]:
+    """Attention under the plan's recipe, under those asked for beside it, and why this model lacks some of these."""
     from regulens.attention.recipes import recipe_for
 
-    found: dict[str, AttentionSummary] = {}
+    others: list[str] = []
     gaps: dict[str, str] = {}
-    for recipe in recipes_asked(prepared, model):
+    asked = recipes_asked(prepared, model)
+    for recipe in asked:
         try:
-            if recipe == MEAN_CELL:
-                found[recipe] = _mean_cell(prepared, model, progress=progress)
-                continue
-            recipe_for(recipe, prepared.adapters[model])
+            if recipe != MEAN_CELL:
+                recipe_for(recipe, prepared.adapters[model])
+                others.append(recipe)
         except (ParameterError, CaptureError) as error:
             gaps[recipe] = str(error)
-            continue
-        found[recipe] = extracted(
-            prepared, model, folder=folder, jobs=jobs, progress=progress, recipe=recipe, is_other=True
-        ).summary
-    return found, gaps
+    extracted = _extracted(prepared, model, others, folder=folder, jobs=jobs, progress=progress)
+    found = {recipe: extracted[recipe].summary for recipe in others}
+    if MEAN_CELL in asked:
+        try:
+            found[MEAN_CELL] = _mean_cell(prepared, model, folder=folder, progress=progress)
+        except (ParameterError, CaptureError) as error:
+            gaps[MEAN_CELL] = str(error)
+    return extracted[prepared.plan.extraction.recipe], found, gaps
 
 
-def extracted(
-    prepared: Prepared, model: str, *, folder: Path, jobs: int, progress: Progress, recipe: str, is_other: bool = False
-) -> Attention:
-    """Attention of one recipe in the run folder; another recipe than the plan's is kept for all cells together."""
-    from regulens.attention.extract import extract
+def _extracted(
+    prepared: Prepared, model: str, others: list[str], *, folder: Path, jobs: int, progress: Progress
+) -> dict[str, Attention]:
+    """Attention of the plan's recipe and of others in the run folder; the others are kept for all cells together."""
+    from regulens.attention.extract import extract_recipes
 
     plan = prepared.plan
-    stem = model.replace("/", "-") + (f".{recipe}" if is_other else "")
-    words = f"attention of {model}, recipe {recipe}" if is_other else f"attention of {model}"
+    main = plan.extraction.recipe
+    words = f"attention of {model}" + (f", recipes {', '.join([main, *others])}" if others else "")
+    out = {recipe: _store(folder, model, recipe if recipe in others else "") for recipe in (main, *others)}
     with _stage(progress, words, prepared.cells.n_cells) as report:
-        return extract(
+        return extract_recipes(
             prepared.adapters[model], prepared.cells, genes=prepared.genes, regulators=prepared.regulators,
-            partition_by=() if is_other else plan.extraction.partition_by,
-            n_blocks=1 if is_other else prepared.n_blocks, seed=plan.seed, jobs=jobs,
-            out=folder / "attention" / f"{stem}.zarr", recipe=recipe, memory=plan.extraction.memory,
+            recipes=(main, *others), merged=others, partition_by=plan.extraction.partition_by,
+            n_blocks=prepared.n_blocks, seed=plan.seed, jobs=jobs, out=out, memory=plan.extraction.memory,
             device=plan.extraction.device, precision=plan.extraction.precision, progress=report,
         )  # fmt: skip
 
 
-def _mean_cell(prepared: Prepared, model: str, *, progress: Progress) -> AttentionSummary:
+def _mean_cell(prepared: Prepared, model: str, *, folder: Path, progress: Progress) -> AttentionSummary:
     from regulens.attention.mean_cell import mean_cell_attention
 
     with _stage(progress, f"attention of {model}, mean cell", prepared.cells.n_cells) as report:
         return mean_cell_attention(
             prepared.adapters[model], prepared.cells, genes=prepared.genes, regulators=prepared.regulators,
-            partition_by=(), seed=prepared.plan.seed, progress=report,
+            partition_by=(), seed=prepared.plan.seed, out=_store(folder, model, MEAN_CELL), progress=report,
         ).summary  # fmt: skip
+
+
+def _store(folder: Path, model: str, recipe: str) -> Path:
+    return folder / "attention" / f"{model.replace('/', '-')}{'.' if recipe else ''}{recipe}.zarr"
 
 
 @contextmanager

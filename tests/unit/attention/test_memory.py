@@ -36,7 +36,7 @@ def test_passes_over_layers_give_the_same_bytes(toy, few, axes, tmp_path, monkey
     passes, seen = [], []
     true = F._fill_layers
     monkeypatch.setattr(
-        F, "_fill_layers", lambda target, job, *a, **k: passes.append(job.span) or true(target, job, *a, **k)
+        F, "_fill_layers", lambda streams, job, *a, **k: passes.append(job.span) or true(streams, job, *a, **k)
     )
     options = {**axes, "seed": 3, "batch_tokens": 90}
     extract(toy, few, **options, out=tmp_path / "whole.zarr")

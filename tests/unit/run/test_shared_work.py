@@ -68,7 +68,7 @@ def test_wall_times_are_told_in_one_file_only(finished):
 def test_other_recipes_have_stores_of_their_own(finished):
     stores = {p.name for p in (finished.path / "attention").iterdir()}
     models = ("scgpt-tiny", "geneformer-tiny")
-    wanted = {f"{m}{r}.zarr" for m in models for r in ("", ".logit")}  # the mean cell has no store
+    wanted = {f"{m}{r}.zarr" for m in models for r in ("", ".logit", ".mean_cell")}
     assert stores == wanted
     table = next(t for name, t in finished.tables.items() if name.endswith("__recipes"))
     transformed = {"row_centred", "double_centred", "apc", "rank"}
@@ -142,6 +142,6 @@ def test_bad_parameters_are_refused_before_anything_is_written(plan, tmp_path, a
 def test_a_preview_tells_what_networks_and_recipes_cost(plan):
     cost = preview(plan).to_dict()["cost"]
     assert set(cost["networks"]) == set(METHODS)
-    assert {m["passes"] for m in cost["models"].values()} == {3}
+    assert {m["passes"] for m in cost["models"].values()} == {2}
     slow = plan.with_overrides({"analyses": [{"name": "grn_method_baselines", "parameters": {"methods": ["genie3"]}}]})
     assert preview(slow).to_dict()["cost"]["networks"]["genie3"] > 1
