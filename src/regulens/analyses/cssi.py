@@ -24,6 +24,7 @@ from regulens.analyses.cssi_folds import MIN_STRATUM, gains
 from regulens.analyses.cssi_published import run_published
 from regulens.analyses.cssi_study import (
     NAME,
+    HeldOut,
     choose,
     control_rows,
     grid_rows,
@@ -61,6 +62,12 @@ DESIGNS = (
         method="t from the delete-one jackknife of the paired difference to the mean of shuffled labellings",
     ),
     TestDesign(
+        name="gain_above_margins",
+        hypothesis="The same score has a larger AUROC than the margins of the same strata (row mean times column mean "
+        "within each), joined by the same variant",
+        method="t from the delete-one jackknife of the paired difference",
+    ),
+    TestDesign(
         name="gain_rank_among_shuffled_labels",
         hypothesis="The gain over the pooled score exceeds that of shuffled labels",
         unit="block of cells",
@@ -78,7 +85,8 @@ DESIGNS = (
 TABLES = {
     "cssi": [
         "strata", "auroc_pooled", "auroc_strata", "gain", "gain_low", "gain_high", "null_mean", "null_q95", "p",
-        "beyond", "beyond_low", "beyond_high", "n_pos", "n_neg", "note",
+        "beyond", "beyond_low", "beyond_high", "auroc_margins", "above_margins", "above_margins_low",
+        "above_margins_high", "n_pos", "n_neg", "note",
     ],
     "cssi_folds": ["strata", "fold", "layer", "variant", "gain_chosen", "gain", "n_strata", "n_blocks", "imputed"],
     "cssi_grid": ["strata", "layer", "variant", "auroc_pooled", "auroc_strata", "gain"],
@@ -137,8 +145,8 @@ def _strata_rows(kind: str, made: BlockLabels, cells: np.ndarray) -> list[tuple[
     return rows
 
 
-def _estimate(effect: Effect, level: float) -> Estimate | Undefined:
-    return effect.estimate(null_value=0.0, level=level)
+def _estimate(effect: Effect | Undefined, level: float) -> Estimate | Undefined:
+    return effect if isinstance(effect, Undefined) else effect.estimate(null_value=0.0, level=level)
 
 
 def run(inp: AnalysisInput) -> AnalysisOutcome:
@@ -160,7 +168,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     made = _state_labels(inp, parameters)
     primary = str(parameters["primary_strata"])
     rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in TABLES}
-    effects: dict[str, tuple[Effect, Effect]] = {}
+    effects: dict[str, HeldOut] = {}
     why: dict[str, str] = {}
     dropped = dropped_of(edges)
     for kind, labels in made.items():
@@ -177,11 +185,10 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
             small = [r for r in rows["cssi_strata"] if r[0] == kind and not r[-1]]
             dropped[f"{kind}: strata of fewer than {MIN_STRATUM} cells"] = len(small)
         if kind in why:
-            rows["cssi"].append((kind, *[np.nan] * 13, why[kind]))
+            rows["cssi"].append((kind, *[np.nan] * 17, why[kind]))
             continue
         assert isinstance(labels, BlockLabels)
-        gain, excess, pooled, joined = held_out_effects(study, choices, kind)
-        effects[kind] = gain, excess
+        found = effects[kind] = held_out_effects(study, choices, kind)
         nulls = control_rows(study, choices, kind)
         rows["cssi_nulls"] += nulls
         rows["cssi_grid"] += grid_rows(study, labels, kind, inp.rng(f"grid/{NAME}/{kind}"))
@@ -192,12 +199,15 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
             share = scores.imputed_share(np.searchsorted(used, c.labels), len(used))
             rows["cssi_folds"].append((kind, c.fold.name, c.score, c.variant, c.gain, held, len(used),
                                        len(c.labels), share))  # fmt: skip
-        g, e = (x.cells(null_value=0.0, level=level) for x in (gain, excess))
+        g, e = (x.cells(null_value=0.0, level=level) for x in (found.pooled, found.shuffled))
+        m = {} if isinstance(found.margins, Undefined) else found.margins.cells(null_value=0.0, level=level)
         n_pos = int(sum(edges.label[c.fold.held_pairs].sum() for c in choices))
         n_all = int(sum(len(c.fold.held_pairs) for c in choices))
         rows["cssi"].append((
-            kind, pooled, joined, g["value"], g["low"], g["high"], nulls[0][3], nulls[0][4], nulls[0][5], e["value"],
-            e["low"], e["high"], n_pos, n_all - n_pos, f"{len(choices)} of 4 turns" if len(choices) < 4 else "",
+            kind, found.auroc_pooled, found.auroc_strata, g["value"], g["low"], g["high"], nulls[0][3], nulls[0][4],
+            nulls[0][5], e["value"], e["low"], e["high"], found.auroc_margins,
+            *(m.get(x, np.nan) for x in ("value", "low", "high")), n_pos, n_all - n_pos,
+            f"{len(choices)} of 4 turns" if len(choices) < 4 else "",
         ))  # fmt: skip
         if kind == primary:
             rows["cssi_kscan"] = k_scan_rows(study, choices, expression_space(inp.expression))
@@ -206,10 +216,14 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     lacking = why.get(primary, f"strata by {primary} were not asked for")
     records = []
     for design, kind, which in (
-        (DESIGNS[0], primary, 0), (DESIGNS[1], primary, 1), (DESIGNS[3], "annotation", 0),
+        (DESIGNS[0], primary, "pooled"), (DESIGNS[1], primary, "shuffled"), (DESIGNS[2], primary, "margins"),
+        (DESIGNS[4], "annotation", "pooled"),
     ):  # fmt: skip
-        if kind in effects:
-            records.append(effects[kind][which].record(ids[design.name], side="greater", level=level))
+        effect = getattr(effects[kind], which) if kind in effects else None
+        if isinstance(effect, Effect):
+            records.append(effect.record(ids[design.name], side="greater", level=level))
+        elif isinstance(effect, Undefined):
+            records.append(TestRecord(id=ids[design.name], undefined=effect.reason))
         else:
             records.append(TestRecord(id=ids[design.name], undefined=why.get(kind, "no such strata were asked for")))
     null_rows = [r for r in rows["cssi_nulls"] if r[0] == primary][:1]
@@ -217,12 +231,12 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     if null_rows and null_rows[0][7] >= 20:
         _, _, observed, mean, _, p, _, _ = null_rows[0]
         records.append(
-            TestRecord(id=ids[DESIGNS[2].name], effect=observed - mean, p_raw=p, n_units=len(study.cells),
+            TestRecord(id=ids[DESIGNS[3].name], effect=observed - mean, p_raw=p, n_units=len(study.cells),
                        stream=stream)
         )  # fmt: skip
     else:
         few = f"{null_rows[0][7]:.0f} arrangements of labels; at least 20 are needed" if null_rows else lacking
-        records.append(TestRecord(id=ids[DESIGNS[2].name], undefined=few))
+        records.append(TestRecord(id=ids[DESIGNS[3].name], undefined=few))
 
     facts: dict[str, Any] = {
         **counts_of(edges), "primary_strata": primary, "halves_by": apart, "n_blocks": len(study.cells),
@@ -240,13 +254,17 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
             facts |= _stability(inp, primary, parameters)
     else:
         facts["refused"] = lacking
-    estimate = _estimate(effects[primary][0], level) if primary in effects else Undefined(reason=lacking)
-    excess_estimate = _estimate(effects[primary][1], level) if primary in effects else Undefined(reason=lacking)
+    estimate, excess_estimate, margins_estimate = (
+        _estimate(getattr(effects[primary], which), level) if primary in effects else Undefined(reason=lacking)
+        for which in ("pooled", "shuffled", "margins")
+    )
     score = "strata (chosen on other cells and genes)"
     results = (
         result_of(inp, NAME, score=f"{score} - pooled", estimate=estimate, edges=edges, metric="auroc_difference",
                   null_value=0.0, step="strata", stream=inp.stream_name(f"split/{NAME}")),
         result_of(inp, NAME, score=f"{score} - shuffled labels", estimate=excess_estimate, edges=edges,
+                  metric="auroc_difference", null_value=0.0, stream=inp.stream_name(f"split/{NAME}")),
+        result_of(inp, NAME, score=f"{score} - margins of the strata", estimate=margins_estimate, edges=edges,
                   metric="auroc_difference", null_value=0.0, stream=inp.stream_name(f"split/{NAME}")),
     )  # fmt: skip
     return AnalysisOutcome(
@@ -284,7 +302,8 @@ SPEC = AnalysisSpec(
     plan=plan,
     run=run,
     reference="Traag, Waltman & van Eck 2019; Hubert & Arabie 1985; Phipson & Smyth 2010",
-    falsified_by="A held-out gain over the pooled score that includes 0, or one that shuffled labels reach as well.",
+    falsified_by="A held-out gain over the pooled score that includes 0, or one that shuffled labels or the "
+    "margins of the same strata reach as well.",
     parameters={
         "strata": ["annotation", "expression"],
         "primary_strata": "expression",

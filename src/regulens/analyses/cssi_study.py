@@ -24,13 +24,16 @@ from regulens.analyses.cssi_folds import (
     stratified,
     usable,
 )
+from regulens.analyses.cssi_margins import stratified_margins
 from regulens.analyses.inference import Effect
 from regulens.analyses.strata_labels import BlockLabels, ward
 from regulens.nulls.label_permuted_strata import permuted_strata
+from regulens.scorers.marginal_product import LOGARITHMIC
 from regulens.scorers.stratified import combine
 from regulens.stats.jackknife import AurocSweeps
 from regulens.stats.permutation import permutation_p
 from regulens.stats.ranking import auroc
+from regulens.types.estimates import Undefined
 from regulens.types.labelled import LabelledEdges
 
 NAME = "cssi"
@@ -178,14 +181,37 @@ def _as_labels(draws: Any) -> np.ndarray:
     return np.asarray(draws.strata)[draws.labels]
 
 
-def held_out_effects(study: StrataStudy, choices: list[Choice], kind: str) -> tuple[Effect, Effect, float, float]:
-    """Held-out gain over the pooled score, and over the mean of label-shuffled scores, on all pairs; both AUROCs."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HeldOut:
+    """What the choices gain on cells and regulators that chose nothing, on all pairs, and the AUROCs behind it.
+
+    Parameters
+    ----------
+    pooled, shuffled, margins
+        AUROC of the strata minus that of the pooled score, minus the mean of label-shuffled scores, and minus that of
+        the margins of the same strata (or why there are none).
+    auroc_margins
+        NaN where there are no margins.
+    """
+
+    pooled: Effect
+    shuffled: Effect
+    margins: Effect | Undefined
+    auroc_pooled: float
+    auroc_strata: float
+    auroc_margins: float
+
+
+def held_out_effects(study: StrataStudy, choices: list[Choice], kind: str) -> HeldOut:
+    """Held-out gain over the pooled score, over label-shuffled scores and over the margins of the same strata."""
     edges = study.edges
     n_reg, n_tgt = int(edges.regulator.max()) + 1, int(edges.target.max()) + 1
     weight = np.array([edges.label[c.fold.held_pairs].sum() for c in choices], dtype=np.float64)
     weight /= weight.sum()
     full = {s: study.load(s) for s in dict.fromkeys(c.score for c in choices)}
-    gain, excess, pooled_auroc, strata_auroc = [], [], 0.0, 0.0
+    gain, excess, beyond, no_margins = [], [], [], ""
+    pooled_auroc = strata_auroc = margins_auroc = 0.0
+    kind_of_attention = study.inp.attention[study.inp.request.direction].provenance.get("kind", "")
     for w, c in zip(weight, choices):
         pairs = c.fold.held_pairs
         scores = full[c.score].at(blocks=c.fold.held_blocks, pairs=pairs)
@@ -206,7 +232,22 @@ def held_out_effects(study: StrataStudy, choices: list[Choice], kind: str) -> tu
         excess.append((w, sweeps.paired(joined, [sweeps.baseline(null)])[1], *present))
         strata_auroc += w * float(own.estimate[0])
         pooled_auroc += w * pooled.estimate
-    return joint(gain, n_reg, n_tgt), joint(excess, n_reg, n_tgt), pooled_auroc, strata_auroc
+        margins = stratified_margins(
+            scores, made, c.labels, c.k, edges.regulator[pairs], edges.target[pairs],
+            additive=kind_of_attention.endswith(LOGARITHMIC) or bool((made.scores < 0).any()),
+        )  # fmt: skip
+        if isinstance(margins, str):
+            no_margins = margins
+            continue
+        of_margins = sweeps.baseline(combine(margins, c.variant))
+        beyond.append((w, sweeps.paired(joined, [of_margins])[1], *present))
+        margins_auroc += w * of_margins.estimate
+    return HeldOut(
+        pooled=joint(gain, n_reg, n_tgt), shuffled=joint(excess, n_reg, n_tgt),
+        margins=Undefined(reason=no_margins) if no_margins else joint(beyond, n_reg, n_tgt),
+        auroc_pooled=pooled_auroc, auroc_strata=strata_auroc,
+        auroc_margins=float("nan") if no_margins else margins_auroc,
+    )  # fmt: skip
 
 
 def control_rows(study: StrataStudy, choices: list[Choice], kind: str) -> list[tuple[Any, ...]]:

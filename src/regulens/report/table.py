@@ -61,6 +61,7 @@ Format = Callable[[Any], str]
 
 _AUROC = "area under the ROC curve; 0.5 is chance"
 
+
 def _metrics(names: Any) -> str:
     """A list of metrics in words."""
     return ", ".join(metric_label(n) for n in str(names).split(", ")) if names else ""
@@ -115,6 +116,8 @@ COLUMNS: dict[str, tuple[str, Format | None, str]] = {
     "q": ("q", numbers.p_value, "Benjamini-Hochberg within this table"),
     "strata": ("strata", strata_label, ""), "fold": ("turn", None, "which halves chose and which evaluated"),
     "beyond": ("strata − shuffled", numbers.signed, "gain in AUROC over shuffled state labels"),
+    "auroc_margins": ("AUROC of margins", numbers.fixed, "gene prominence in each stratum, joined the same way"),
+    "above_margins": ("strata − margins", numbers.signed, "gain in AUROC over the margins of the same strata"),
     "null_q95": ("null 95 %", numbers.fixed, "95th percentile"), "n_strata": ("strata", numbers.count, ""),
     "gain_chosen": ("gain where chosen", numbers.signed, "on the cells and regulators that chose"),
     "imputed": ("from pooled", numbers.fixed, "share of stratum and pair that met in too few cells"),
@@ -202,6 +205,7 @@ _INTERVALS = {"auroc": ("low", "high"), "share_pair": ("pair_low", "pair_high"),
               "interaction": ("interaction_low", "interaction_high"),
               "delta": ("delta_low", "delta_high"), "gain": ("gain_low", "gain_high"),
               "beyond": ("beyond_low", "beyond_high"),
+              "above_margins": ("above_margins_low", "above_margins_high"),
               "shrunk": ("shrunk_low", "shrunk_high")}  # fmt: skip
 
 #: (analysis, table) → title; the first of an analysis stands open, the others fold.

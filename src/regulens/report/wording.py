@@ -69,8 +69,8 @@ _SENTENCES: dict[tuple[str, str], str] = {
 _SENTENCES |= {
     ("strata_help", "supported"): (
         "Held against the reference {reference}, joining the attention of {model} over cell states recovers regulation "
-        "better than pooling over all cells, on cells and regulators that chose nothing, and better than with "
-        "shuffled states."
+        "better than pooling over all cells, on cells and regulators that chose nothing, better than with shuffled "
+        "states, and better than gene prominence within the states."
     ),
     ("strata_help", "not supported"): (
         "Held against the reference {reference}, joining the attention of {model} over cell states does not recover "

@@ -37,15 +37,20 @@ RULE = ClaimRule(
             analysis="cssi", test="gain_above_shuffled_labels",
             words="held-out strata minus the same with shuffled state labels", beyond_seoi=False,
         ),
+        Must(  # margins are means over many pairs: with less noise than a pair, they may lead where pairs are known too
+            analysis="cssi", test="gain_above_margins",
+            words="held-out strata minus the margins of the same strata", beyond_seoi=False, refutes=False,
+        ),
     ),
     text=(
         "Inconclusive if there are fewer than {min_pos} positives or {min_reg} regulators with positives, if fewer "
         "than 70 % of the cells are in a block of their own state, if a turn of held-out cells and regulators is "
         "missing, or if a needed test has no result. Supported if (1) strata - pooled has q < {alpha:g} and its "
-        "{level:.0%} interval lies above {seoi:g}, and (2) strata - the same with shuffled labels has q < {alpha:g} "
-        "and its {level:.0%} interval lies above 0. Not supported if the interval of (1) lies below {seoi:g} or that "
-        "of (2) below 0. Otherwise inconclusive. Layer, variant and gain come from different cells and different "
-        "regulators."
+        "{level:.0%} interval lies above {seoi:g}, and (2) strata - the same with shuffled labels and (3) strata - the "
+        "margins of the same strata each have q < {alpha:g} and a {level:.0%} interval above 0. Not supported if the "
+        "interval of (1) lies below {seoi:g} or that of (2) below 0. Otherwise inconclusive; (3) does not refute, "
+        "because margins, with less noise than pairs, may lead where attention knows pairs as well. Layer, variant "
+        "and gain come from different cells and different regulators."
     ),
     asked_by="cssi",
 )  # fmt: skip

@@ -14,6 +14,7 @@ from regulens.analyses.base import ANALYSES, StatisticsSettings
 from regulens.analyses.blocks import BlockScores, block_sums
 from regulens.analyses.common import edges_of
 from regulens.analyses.cssi_folds import gains, halves_of_blocks, make_folds, usable
+from regulens.analyses.cssi_margins import stratified_margins
 from regulens.analyses.strata_labels import by_size, expression_space, leiden, majority, neighbour_graph, ward
 from regulens.nulls.label_permuted_strata import permuted_strata
 from regulens.scorers.stratified import combine
@@ -282,3 +283,52 @@ def test_published_protocol_is_a_reproduction(specific):
     found = cssi.run(inp).tables["cssi_published"]
     assert (found["gain"] == found["auroc_strata"] - found["auroc_pooled"]).all()
     assert found["layer"].tolist() == ["L00_mean", "L01_mean"]
+
+
+def test_margins_are_means_over_met_pairs_of_a_stratum():
+    b, rng = blocks(8, n_blocks=6, n_pairs=60, min_cells=6), np.random.default_rng(9)
+    regulator, target = np.repeat(np.arange(6), 10), np.tile(np.arange(10), 6)
+    labels = np.array([0, 0, 1, 1, 1, -1])
+    made = b.strata(labels, 2, errors=True)
+    for additive in (False, True):
+        found = stratified_margins(b, made, labels, 2, regulator, target, additive=additive)
+        lacking = 0
+        for k in range(2):
+            met = b.counts[labels == k].sum(0) >= 6
+            for e in rng.choice(60, 25, replace=False):
+                own, values = (met, made.scores[k]) if met[e] else (b.counts.sum(0) > 0, made.pooled)
+                row, column = (values[own & (gene == gene[e])].mean() for gene in (regulator, target))
+                mean = values[own].mean()
+                wanted = row + column - mean if additive else row * column / mean
+                assert found.scores[k, e] == pytest.approx(wanted, rel=1e-9)
+                lacking += not met[e]
+        assert lacking and found.se.shape == made.se.shape and (found.se > 0).any()
+        np.testing.assert_array_equal(found.sizes, made.sizes)
+    for one in ("regulator", "target"):
+        genes = {"regulator": regulator, "target": target} | {one: np.zeros(60, dtype=int)}
+        assert one in stratified_margins(b, made, labels, 2, **genes, additive=False)
+
+
+def test_scores_that_are_margins_have_nothing_above_them():
+    regulator, target = np.repeat(np.arange(8), 15), np.tile(np.arange(15), 8)
+    rng, labels = np.random.default_rng(10), np.array([0, 0, 1, 1])
+    counts, by_state = np.full((4, 120), 9.0), rng.lognormal(size=(2, 8))[:, regulator] * rng.random((2, 15))[:, target]
+    b = BlockScores(sums=counts * by_state[labels], counts=counts, cells=np.full(4, 9.0), min_cells=3)
+    made = b.strata(labels, 2)
+    margins = stratified_margins(b, made, labels, 2, regulator, target, additive=False)
+    np.testing.assert_allclose(margins.scores, made.scores, rtol=1e-9)
+    own = replace(b, sums=b.sums * np.where(rng.random(120) < 0.2, 3.0, 1.0))  # broken twin: pairs of their own
+    twin = stratified_margins(own, own.strata(labels, 2), labels, 2, regulator, target, additive=False)
+    assert not np.allclose(twin.scores, own.strata(labels, 2).scores, rtol=0.05)
+
+
+def test_states_that_only_genes_mark_do_not_lead_their_margins(outcome):
+    """The reference follows markers of states: the strata lead pooled and shuffled scores, not their own margins."""
+    of = {r.id.rsplit("/", 1)[1]: r for r in outcome.records}
+    assert of["gain_above_margins"].low > 0  # pairs in one state
+    row = outcome.tables["cssi"].iloc[0]
+    assert row["above_margins"] == pytest.approx(row["auroc_strata"] - row["auroc_margins"])
+    marked = run(make_world("composition", seed=1).input())
+    of = {r.id.rsplit("/", 1)[1]: r for r in marked.records}
+    assert of["gain_above_pooled"].low > 0 and of["gain_above_shuffled_labels"].low > 0
+    assert of["gain_above_margins"].p_raw > 0.5
