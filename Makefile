@@ -40,7 +40,7 @@ test: $(VENV)/.test  ## the whole test suite, without the long calibration
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -q -m 'not long' $(ARGS)
 
 calibration: $(VENV)/.test  ## the long statistical calibration: type-I error, coverage, power, worlds; writes the tables of docs
-	@$(BIN)/python benchmarks/calibrate_statistics.py --worlds 1000
+	@$(BIN)/python benchmarks/calibrate_statistics.py --worlds 600
 	@$(BIN)/python benchmarks/calibrate_analyses.py --worlds 100 --jobs $(JOBS)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -q -m long tests $(ARGS)
 
