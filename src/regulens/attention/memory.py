@@ -91,7 +91,7 @@ def budget(
     ((0, 2), (2, 4), (4, 6), (6, 8), (8, 10), (10, 12))
     >>> found = budget(card, n_regulators=100, n_targets=2000, longest=500, memory=160_000_000, n_recipes=4)
     >>> found.recipes, found.layers
-    (4, ((0, 2), (2, 4), (4, 6), (6, 8), (8, 10), (10, 12)))
+    (4, ((0, 3), (3, 6), (6, 9), (9, 12)))
     """
     if batch_tokens is not None and batch_tokens < 1:
         message = f"Expected batch_tokens >= 1, got {batch_tokens}."
