@@ -79,10 +79,10 @@ def _memory() -> Check:
     facts = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
     free = int(facts["MemAvailable"].split()[0]) / 1024**2
     total = int(facts["MemTotal"].split()[0]) / 1024**2
-    low = free < 2
+    low = free < 4
     return Check(
         name="memory", state="note" if low else "ok", found=f"{free:.1f} GiB free of {total:.1f} GiB",
-        advice="the embedded default needs up to 2 GiB" if low else "",
+        advice="the embedded default needs up to 4 GiB" if low else "",
     )  # fmt: skip
 
 
