@@ -18,11 +18,13 @@ from regulens.analyses.partitions import PartitionView
 from regulens.registry import Registry
 from regulens.rng import stream
 from regulens.types.attention import AttentionSummary, ModelCard
+from regulens.types.cells import Cells
 from regulens.types.edges import EdgeScores, EdgeUniverse
 from regulens.types.endpoints import Endpoint, Protocol
 from regulens.types.ledger import PlannedTest
 from regulens.types.networks import ReferenceNetwork
 from regulens.types.results import AnalysisOutcome
+from regulens.types.screens import ResponseLabels, Screen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +53,21 @@ class StatisticsSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestRequest:
-    """What is known when tests are planned: names and settings, no data."""
+    """What is known when tests are planned: names and settings, no data.
+
+    Parameters
+    ----------
+    reference
+        Name of the curated network, or of the screen, that scores are held against.
+    others
+        Names of the other screens of the study, where `reference` is a screen.
+    """
 
     __test__ = False
 
     model: str
     reference: str
+    others: tuple[str, ...] = ()
     protocol: Protocol = Protocol.CORRECTED
     primary: str = "pooled"
     direction: str = "regulator_attends"
@@ -81,6 +92,38 @@ class GeneFeatures:
     mean: np.ndarray
     variance: np.ndarray
     detection: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ScreenView:
+    """A screen as analyses see it; which genes respond is also in the universe, on the universe's genes.
+
+    Parameters
+    ----------
+    labels
+        Effects, rule and labels over all measured genes and all perturbations.
+    cells
+        The screen's cells, for comparisons that have to be made again; None for a ready table of effects.
+    checks
+        One row per perturbation: whether its own target moved as the modality says (`analyses.screen_checks`).
+    modality
+        As declared or recognised; empty when nobody said.
+    modality_problem
+        Why the modality is not verified, or an empty string.
+    lost
+        Perturbations that are not in the universe, with the reason.
+    flags
+        What is wrong with the design of the screen (replicates confounded with perturbations, ...), in sentences.
+    """
+
+    name: str
+    labels: ResponseLabels
+    cells: Screen | None
+    checks: pd.DataFrame
+    modality: str = ""
+    modality_problem: str = ""
+    lost: Mapping[str, str] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -115,6 +158,15 @@ class AnalysisInput:
     inferred
         Scores of methods that infer networks from expression, and of imported edge tables, by name; made once per
         study and handed to the analyses that need them.
+    screen
+        The screen that scores are held against; None where it is a curated network. The rows of `universe` are then
+        its perturbed genes, its positives the responders.
+    others
+        Makes the same input for each other screen of the study, by name.
+    adapter, cells
+        The loaded model and the cells that it read, for analyses that run it again; None where there is none.
+    jobs
+        Worker processes that an analysis may use; no number depends on it.
     """
 
     request: TestRequest
@@ -133,6 +185,11 @@ class AnalysisInput:
     embedding: Callable[[], np.ndarray] | None = None
     recipe_gaps: Mapping[str, str] = field(default_factory=dict)
     inferred: Mapping[str, EdgeScores] = field(default_factory=dict)
+    screen: ScreenView | None = None
+    others: Mapping[str, Callable[[], AnalysisInput]] = field(default_factory=dict)
+    adapter: Any = None
+    cells: Cells | None = None
+    jobs: int = 1
     parameters: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -191,7 +248,8 @@ class AnalysisSpec:
     protocols
         Protocols that the analysis knows.
     scope
-        ``model_reference``: runs for every model and reference. ``simulation``: makes its own data, reads no cells,
+        ``model_reference``: runs for every model and reference. ``model_screen``: runs for every model and screen of
+        perturbations. ``simulation``: makes its own data, reads no cells,
         model or reference, and runs once per study; its numbers are marked as simulated wherever they are shown.
     """
 
@@ -207,7 +265,7 @@ class AnalysisSpec:
     falsified_by: str
     parameters: dict[str, Any] = field(default_factory=dict)
     protocols: tuple[Protocol, ...] = (Protocol.CORRECTED,)
-    scope: Literal["model_reference", "simulation"] = "model_reference"
+    scope: Literal["model_reference", "model_screen", "simulation"] = "model_reference"
 
 
 #: Built-in analyses, in the order they are run and reported.

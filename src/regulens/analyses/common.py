@@ -50,14 +50,17 @@ def test_id(analysis: str, request: TestRequest, name: str) -> str:
 test_id.__test__ = False
 
 
-def plan_tests(analysis: str, request: TestRequest, designs: tuple[TestDesign, ...]) -> tuple[PlannedTest, ...]:
+def plan_tests(
+    analysis: str, request: TestRequest, designs: tuple[TestDesign, ...], *,
+    endpoint: Endpoint = Endpoint.REFERENCE_RECOVERY,
+) -> tuple[PlannedTest, ...]:  # fmt: skip
     """Planned tests of one analysis; those of the published protocol are never confirmatory."""
     published = request.protocol is Protocol.PUBLISHED
     return tuple(
         PlannedTest(
             id=test_id(analysis, request, d.name), analysis=analysis, model=request.model,
-            reference=request.reference, hypothesis=d.hypothesis, family=str(Endpoint.REFERENCE_RECOVERY),
-            side=d.side, unit=d.unit, method=d.method, endpoint=Endpoint.REFERENCE_RECOVERY,
+            reference=request.reference, hypothesis=d.hypothesis, family=str(endpoint), side=d.side, unit=d.unit,
+            method=d.method, endpoint=endpoint,
             protocol=request.protocol, confirmatory=d.confirmatory and not published,
         )
         for d in designs
@@ -75,7 +78,8 @@ def shared_pairs(inp: AnalysisInput) -> np.ndarray:
 def edges_of(inp: AnalysisInput, *scores: EdgeScores) -> LabelledEdges:
     """Scores and labels on the shared pairs; pairs lost to missing values are counted."""
     shared = shared_pairs(inp)
-    edges = LabelledEdges.build(list(scores), inp.universe, keep=shared)
+    endpoint = Endpoint.REFERENCE_RECOVERY if inp.screen is None else Endpoint.PERTURBATION_RESPONSE
+    edges = LabelledEdges.build(list(scores), inp.universe, keep=shared, endpoint=endpoint)
     lost = inp.universe.candidate & ~shared
     return LabelledEdges(
         scores=edges.scores, names=edges.names, label=edges.label, regulator=edges.regulator, target=edges.target,
