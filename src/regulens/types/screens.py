@@ -197,7 +197,7 @@ class ResponseLabels:
     q: np.ndarray | None
 
     @classmethod
-    def build(cls, effects: PerturbationEffects, rule: LabelRule = LabelRule()) -> ResponseLabels:  # noqa: B008
+    def build(cls, effects: PerturbationEffects, rule: LabelRule = LabelRule()) -> ResponseLabels:
         """Apply `rule` to `effects`; perturbations are left out later, when the universe is known (`universe`).
 
         Examples
