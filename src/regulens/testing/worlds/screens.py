@@ -1,0 +1,297 @@
+"""Which worlds of screens are there, what is true in each, and what does an analysis read of one?
+
+A screen is simulated cell by cell and goes the way of a real one: differential expression, labels, universe. Attention
+is that of its control cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from regulens.analyses.base import AnalysisInput, ScreenView, StatisticsSettings, TestRequest
+from regulens.analyses.build import build_input
+from regulens.errors import ParameterError, nearest
+from regulens.testing.worlds.causes import screen_coexpression, screen_gene_level, screen_pairs
+from regulens.testing.worlds.draft import Cause
+from regulens.testing.worlds.maps import summarise
+from regulens.testing.worlds.screen_draft import N_REPLICATES, ON_TARGET, ScreenCause, ScreenDraft
+from regulens.types.attention import AttentionSummary
+from regulens.types.cells import Cells
+from regulens.types.genes import GeneAlignment, GeneVocabulary
+from regulens.types.screens import LabelRule, PerturbationEffects, ResponseLabels, Screen
+
+TRUTH_REPLICATES = (
+    "perturbations do little, each was made in one replicate, and replicates shift genes up and down; attention, with "
+    "prominence of its own, knows nothing"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScreenKind:
+    """A kind of screen.
+
+    Parameters
+    ----------
+    truth
+        What is true in it.
+    make
+        `ScreenDraft` → `ScreenCause`.
+    replicate_spread
+        Standard deviation of what a replicate adds to log levels.
+    confounded
+        Whether every perturbation was made in one replicate only; controls are in all of them.
+    """
+
+    truth: str
+    make: Callable[[ScreenDraft], ScreenCause]
+    replicate_spread: float = 0.05
+    confounded: bool = False
+
+
+_ALL = {
+    "no_signal": ScreenKind(truth=screen_pairs.TRUTH_UNKNOWN, make=screen_pairs.no_signal),
+    "planted_network": ScreenKind(truth=screen_pairs.TRUTH, make=screen_pairs.planted_network),
+    "expression_only": ScreenKind(truth=screen_gene_level.TRUTH, make=screen_gene_level.expression_only),
+    "shared_responders": ScreenKind(truth=screen_gene_level.TRUTH_SHARED, make=screen_gene_level.shared_responders),
+    "coexpression_only": ScreenKind(truth=screen_coexpression.TRUTH, make=screen_coexpression.coexpression_only),
+    "replicate_confounded": ScreenKind(
+        truth=TRUTH_REPLICATES, make=screen_pairs.no_effects, replicate_spread=0.7, confounded=True
+    ),
+    "no_effects": ScreenKind(truth=screen_pairs.TRUTH_NONE, make=screen_pairs.no_effects),
+}
+
+#: Kinds of screens and what is true in them.
+SCREEN_KINDS: dict[str, str] = {name: kind.truth for name, kind in _ALL.items()}
+
+#: Second screens: the same changes in new cells, or those of another draw that attention knows nothing of.
+SECOND = ("", "same", "other")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ScreenWorld:
+    """A synthetic screen: its cells, what they say, attention in its control cells, and the truth.
+
+    Parameters
+    ----------
+    change
+        True log fold changes, shape ``(perturbation, gene)``.
+    second
+        Another screen of the same study.
+    """
+
+    kind: str
+    summary: AttentionSummary
+    controls: Cells
+    screen: Screen
+    effects: PerturbationEffects
+    change: np.ndarray
+    with_cells: bool = True
+    second: ScreenWorld | None = None
+    labels: ResponseLabels | None = None
+    flags: tuple[str, ...] = field(default_factory=tuple)
+
+    def input(
+        self, *, settings: StatisticsSettings | None = None, direction: str = "regulator_attends",
+        rule: LabelRule = LabelRule(),
+    ) -> AnalysisInput:  # fmt: skip
+        """What the analyses read.
+
+        Raises
+        ------
+        InputError
+            When no perturbation has responders, as in a world without effects.
+        """
+        labels = self.labels or ResponseLabels.build(self.effects, rule)
+        genes = self.summary.genes
+        universe = labels.universe(genes=genes, name=self.screen.name, screen=self.screen.name)
+        request = TestRequest(
+            model=self.summary.card.name, reference=self.screen.name, direction=direction,
+            others=() if self.second is None else (self.second.screen.name,),
+            settings=settings or StatisticsSettings(bootstrap=500, permutations=200),
+        )  # fmt: skip
+        view = ScreenView(
+            name=self.screen.name, labels=labels, cells=self.screen if self.with_cells else None,
+            checks=self._checks(), modality=str(self.screen.modality), lost=labels.kept(genes)[1], flags=self.flags,
+        )  # fmt: skip
+        made = build_input(
+            summary=self.summary, cells=self.controls, universe=universe, request=request, card=self.summary.card
+        )
+        others = {}
+        if self.second is not None:
+            second = self.second
+            others = {second.screen.name: lambda: second.input(settings=settings, direction=direction, rule=rule)}
+        return replace(made, screen=view, others=others, cells=self.controls)
+
+    def _checks(self) -> pd.DataFrame:
+        effects = self.effects
+        column = {g: j for j, g in enumerate(effects.genes)}
+        own = [effects.effect[i, column[p]] if p in column else np.nan for i, p in enumerate(effects.perturbations)]
+        return pd.DataFrame({"perturbation": effects.perturbations, "effect_on_target": own})
+
+    def transposed(self) -> ScreenWorld:
+        """A broken twin: the two directions of attention exchanged, as a transposed capture would have them."""
+        flipped = np.ascontiguousarray(np.asarray(self.summary.sums)[:, :, :, ::-1])
+        return replace(self, summary=replace(self.summary, sums=flipped))
+
+
+def _cells(draft: ScreenDraft, counts: np.ndarray, totals: np.ndarray, obs: pd.DataFrame, genes: np.ndarray) -> Cells:
+    names = tuple(draft.base.genes[k] for k in genes)
+    table = pd.DataFrame({"input": names, "status": "kept", "symbol": names, "ensembl": "", "reason": ""})
+    return Cells(
+        counts=sp.csr_matrix(counts[:, genes]), genes=GeneVocabulary(symbols=names, ensembl=("",) * len(names)),
+        obs=obs, total_counts=totals, alignment=GeneAlignment(table=table),
+        source=f"synthetic world {draft.base.kind}, seed {draft.base.seed}",
+    )  # fmt: skip
+
+
+def _screen(
+    draft: ScreenDraft, change: np.ndarray, rows: np.ndarray, *, name: str, n_cells: int, confounded: bool,
+    measured: np.ndarray,
+) -> Screen:  # fmt: skip
+    """Cells of the perturbations at `rows` beside the control cells."""
+    n, own = len(rows), draft.base.own[rows]
+    shift = change[rows].copy()
+    shift[np.arange(n), own] = ON_TARGET
+    member = np.repeat(np.arange(n), n_cells)
+    replicate = member % N_REPLICATES if confounded else np.arange(len(member)) % N_REPLICATES
+    counts, totals = draft.cells(shift[member], replicate, use=f"{name}/perturbed")
+    n_controls = len(draft.controls)
+    symbols = np.array([draft.base.genes[k] for k in own], dtype=object)
+    number = np.concatenate([draft.base.donor, replicate])
+    obs = pd.DataFrame(
+        {
+            "perturbation": np.concatenate([np.full(n_controls, "", dtype=object), symbols[member]]),
+            "control": np.arange(n_controls + len(member)) < n_controls,
+            "replicate": [f"replicate{k}" for k in number],
+        },
+        index=[f"c{k}" for k in range(len(number))],
+    )
+    cells = _cells(
+        draft, np.concatenate([draft.controls, counts]), np.concatenate([draft.control_totals, totals]),
+        obs[["perturbation"]].copy(), measured,
+    )  # fmt: skip
+    return Screen(name=name, cells=cells, obs=obs, modality="crispri")
+
+
+def effects_of_screen(screen: Screen) -> PerturbationEffects:
+    """Welch's t of log1p(CP10k), perturbed against control cells."""
+    from scipy.stats import ttest_ind
+
+    x = screen.cells.log_normalised().toarray()
+    control = screen.obs["control"].to_numpy()
+    who = screen.obs["perturbation"].to_numpy()
+    names = screen.perturbations
+    found = [ttest_ind(x[who == g], x[control], axis=0, equal_var=False) for g in names]
+    effect = np.stack([x[who == g].mean(axis=0) - x[control].mean(axis=0) for g in names])
+    p = np.stack([np.where(np.isnan(f.pvalue), 1.0, f.pvalue) for f in found])
+    return PerturbationEffects(
+        perturbations=names, genes=screen.cells.genes.symbols, effect=effect, p=p, se=None,
+        n_cells=np.array([(who == g).sum() for g in names]), n_controls=int(control.sum()), test="welch",
+    )  # fmt: skip
+
+
+def make_screen_world(
+    kind: str, *, seed: int = 0, n_perturbations: int = 40, n_genes: int = 300, cells: bool = True,
+    cells_per_perturbation: int = 60, n_controls: int = 400, effect: float = 1.2, unmeasured: float = 0.0,
+    ties: int = 0, second: str = "",
+) -> ScreenWorld:  # fmt: skip
+    """Build one world of a screen; a function of its arguments only.
+
+    Parameters
+    ----------
+    kind
+        Key of `SCREEN_KINDS`.
+    cells
+        Whether analyses may see the screen's cells; otherwise they have a table of effects.
+    effect
+        Rise of log attention on pairs of the network where attention knows it.
+    unmeasured
+        Share of genes that attention has and the screen did not measure, in [0, 1).
+    ties
+        Number of values that attention has, so that many pairs are tied; 0 for as many as pairs.
+    second
+        A second screen of 80 % of the perturbations: ``same`` changes in new cells, ``other`` changes, or none.
+
+    Examples
+    --------
+    >>> world = make_screen_world("planted_network", n_perturbations=10, n_genes=60)
+    >>> world.effects.effect.shape, world.screen.cells.n_cells
+    ((10, 60), 1000)
+    """
+    if kind not in _ALL:
+        message = f"Expected a kind of screen among {sorted(_ALL)}, got '{kind}'.{nearest(kind, list(_ALL))}"
+        raise ParameterError(message)
+    if second not in SECOND:
+        message = f"Expected a second screen among {list(SECOND)}, got '{second}'. Choose one of them."
+        raise ParameterError(message)
+    spec = _ALL[kind]
+    draft = ScreenDraft.draw(
+        kind, seed=seed, n_perturbations=n_perturbations, n_genes=n_genes, n_controls=n_controls, effect=effect,
+        replicate_spread=spec.replicate_spread,
+    )  # fmt: skip
+    base, cause = draft.base, spec.make(draft)
+    everything = np.arange(n_genes)
+    obs = pd.DataFrame(
+        {"cell_state": "control", "donor": [f"replicate{k}" for k in base.donor]},
+        index=[f"c{k}" for k in range(n_controls)],
+    )
+    controls = _cells(draft, draft.controls, draft.control_totals, obs, everything)
+    summary = summarise(
+        base,
+        Cause(counts=draft.controls, positive=np.zeros(draft.shape, dtype=bool), forward=cause.forward, cell_noise=0.0),
+        controls,
+    )
+    if ties:
+        summary = _tied(summary, ties)
+    lost = draft.rng("unmeasured").random(n_genes) < unmeasured
+    measured = np.flatnonzero(~lost)
+    how = {"n_cells": cells_per_perturbation, "confounded": spec.confounded, "measured": measured}
+
+    def world(change: np.ndarray, rows: np.ndarray, name: str, other: ScreenWorld | None) -> ScreenWorld:
+        screen = _screen(draft, change, rows, name=name, **how)
+        return ScreenWorld(
+            kind=kind, summary=summary, controls=controls, screen=screen, effects=effects_of_screen(screen),
+            change=change[rows], with_cells=cells, second=other,
+        )  # fmt: skip
+
+    beside = None
+    if second:
+        change = cause.change
+        if second == "other":
+            fresh = replace(draft, base=replace(base, seed=base.seed + 1_000_000))
+            change = spec.make(fresh).change
+        rows = np.sort(draft.rng("second").choice(n_perturbations, int(np.ceil(0.8 * n_perturbations)), replace=False))
+        beside = world(change, rows, "second_screen", None)
+    return world(cause.change, np.arange(n_perturbations), "screen", beside)
+
+
+def _tied(summary: AttentionSummary, values: int) -> AttentionSummary:
+    """Attention rounded to `values` values of its logarithm; sums stay sums over the same counts."""
+    counts = np.asarray(summary.counts)[:, None, None, None]
+    mean = np.divide(summary.sums, counts, out=np.zeros(summary.sums.shape), where=counts > 0)
+    log = np.log(np.where(mean > 0, mean, 1.0))
+    seen = log[mean > 0]
+    step = max(float(np.ptp(seen)) / values, 1e-9)
+    rounded = np.exp(np.floor((log - seen.min()) / step) * step + seen.min())
+    return replace(summary, sums=np.asarray(np.where(mean > 0, rounded, 0.0) * counts, dtype=np.float32))
+
+
+def make_screen_input(
+    kind: str, *, seed: int = 0, n_perturbations: int = 40, n_genes: int = 300, cells: bool = True,
+    settings: StatisticsSettings | None = None, **options: object,
+) -> AnalysisInput:  # fmt: skip
+    """What an analysis reads of one world of a screen; `options` are those of `make_screen_world`.
+
+    Examples
+    --------
+    >>> inp = make_screen_input("planted_network", n_perturbations=10, n_genes=60)
+    >>> inp.universe.reference, len(inp.universe.regulators) > 5, inp.primary.names
+    ('screen', True, ('pooled',))
+    """
+    world = make_screen_world(kind, seed=seed, n_perturbations=n_perturbations, n_genes=n_genes, cells=cells, **options)
+    return world.input(settings=settings)
