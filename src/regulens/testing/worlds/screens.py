@@ -97,7 +97,7 @@ class ScreenWorld:
 
     def input(
         self, *, settings: StatisticsSettings | None = None, direction: str = "regulator_attends",
-        rule: LabelRule = LabelRule(),
+        rule: LabelRule | None = None,
     ) -> AnalysisInput:  # fmt: skip
         """What the analyses read.
 
@@ -106,7 +106,7 @@ class ScreenWorld:
         InputError
             When no perturbation has responders, as in a world without effects.
         """
-        labels = self.labels or ResponseLabels.build(self.effects, rule)
+        labels = self.labels or ResponseLabels.build(self.effects, rule or LabelRule())
         genes = self.summary.genes
         universe = labels.universe(genes=genes, name=self.screen.name, screen=self.screen.name)
         request = TestRequest(
