@@ -64,6 +64,9 @@ class CellsSection(_Section):
     donor: Text | None = Field(default=None, description="obs column of the donor")
     batch: Text | None = Field(default=None, description="obs column of the batch")
     perturbation: Text | None = Field(default=None, description="obs column of the perturbation")
+    control: Text | None = Field(
+        default=None, description="label of unperturbed cells in the perturbation column; only these are read"
+    )
     backed: bool | Literal["auto"] = Field(
         default="auto",
         description="leave counts in the file and read them in blocks; auto: above 2 GB; no number changes",
@@ -83,6 +86,33 @@ class ReferenceSection(_Section):
     source: Text = Field(description="a table of any common shape, or bundled:dorothea")
     name: Text | None = Field(default=None, description="name in tables; by default from the file")
     levels: tuple[Text, ...] = Field(default=(), description="evidence levels to keep; empty keeps all")
+
+
+class ScreenSection(_Section):
+    """One screen of perturbations, as cells or as a ready table of effects, and the rule that labels responders."""
+
+    source: Text = Field(description="an .h5ad or AnnData .zarr with a perturbation a cell, or a table of effects")
+    name: Text | None = Field(default=None, description="name in tables; by default from the file")
+    perturbation: Text | None = Field(default=None, description="obs column of the perturbation; default: recognised")
+    control: Text | None = Field(default=None, description="label of control cells; default: recognised")
+    guide: Text | None = Field(default=None, description="obs column of the guide")
+    replicate: Text | None = Field(default=None, description="obs column of the replicate, batch or donor")
+    cell_line: Text | None = Field(default=None, description="obs column of the cell line")
+    only: Text | None = Field(default=None, description="keep this cell line only")
+    modality: Literal["crispri", "crispra", "knockout"] | None = Field(
+        default=None, description="what a perturbation does; checked against the perturbed genes' own expression"
+    )
+    counts: Text = Field(default="auto", description="auto, X, raw, or the name of a layer")
+    log1p_cp10k: bool = Field(default=False, description="recover counts from log1p(CP10k) values")
+    total_counts: Text | None = Field(default=None, description="obs column with library sizes; default row sums")
+    gene_column: Text | None = Field(default=None, description="var column with gene ids; default var_names")
+    duplicates: Literal["refuse", "sum"] = Field(default="refuse", description="what to do with repeated gene ids")
+    test: Literal["welch", "mann_whitney"] = Field(default="welch", description="of perturbed against control cells")
+    alpha: float = Field(default=0.05, gt=0, lt=1, description="level of the p adjusted within a perturbation")
+    min_effect: float = Field(default=0.5, ge=0, description="smallest absolute effect of a responder")
+    min_cells: int = Field(default=30, ge=2, description="cells that a perturbation needs")
+    min_responders: int = Field(default=3, ge=1, description="responders in the universe that a perturbation needs")
+    backed: bool | Literal["auto"] = Field(default="auto", description="leave counts in the file; no number changes")
 
 
 class UniverseSection(_Section):
@@ -191,8 +221,9 @@ class Plan(_Section):
         default=(ModelSection(spec="bundled:scgpt-mini"), ModelSection(spec="bundled:geneformer-mini")), min_length=1
     )
     references: Annotated[tuple[ReferenceSection, ...], _listed("source")] = Field(
-        default=(ReferenceSection(source="bundled:dorothea"),), min_length=1
+        default=(ReferenceSection(source="bundled:dorothea"),)
     )
+    screens: Annotated[tuple[ScreenSection, ...], _listed("source")] = ()
     universe: UniverseSection = UniverseSection()
     extraction: ExtractionSection = ExtractionSection()
     analyses: Annotated[tuple[AnalysisSection, ...], _listed("name")] = Field(
@@ -252,10 +283,16 @@ class Plan(_Section):
             plan = cls.model_validate(data)
         except ValidationError as error:
             raise PlanError(_all_problems(error, cls)) from None
-        names = [m.name for m in plan.models if m.name] + [r.name for r in plan.references if r.name]
+        names = [s.name for s in (*plan.models, *plan.references, *plan.screens) if s.name]
         repeated = sorted({n for n in names if names.count(n) > 1})
         if repeated:
-            message = f"The plan has 1 problem: names of models and references must be unique, got {examples(repeated)}"
+            message = (
+                "The plan has 1 problem: names of models, references and screens must be unique, got "
+                f"{examples(repeated)}"
+            )
+            raise PlanError(message)
+        if not plan.references and not plan.screens:
+            message = "The plan has 1 problem: references: expected a reference or a screen, got neither"
             raise PlanError(message)
         plan._base = base
         return plan
@@ -344,6 +381,9 @@ class Plan(_Section):
             model["spec"] = portable(model["spec"])
         for reference in data["references"]:
             reference["source"] = Path(reference["source"]).name
+        for screen in data["screens"]:
+            screen["source"] = Path(screen["source"]).name
+            screen.pop("backed")
         return digest_of(PLAN_VERSION, data)
 
 

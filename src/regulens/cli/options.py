@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _CELLS = "Which cells"
 _SCORE = "Models and networks"
+_SCREEN = "Screens of perturbations"
 _STATS = "Universe and statistics"
 _READ = "Reading attention"
 
@@ -46,6 +47,32 @@ def plan_from(
         typer.Option(
             metavar="NETWORK", help="A network table, or bundled:dorothea; repeatable.", rich_help_panel=_SCORE
         ),
+    ] = None,
+    perturbation: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SCREEN",
+            help="Cells with a perturbation each (.h5ad, .zarr), or a table of effects; repeatable.",
+            rich_help_panel=_SCREEN,
+        ),
+    ] = None,
+    perturbation_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="obs column of the perturbation; default: recognised.", rich_help_panel=_SCREEN
+        ),
+    ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(metavar="LABEL", help="Label of control cells; default: recognised.", rich_help_panel=_SCREEN),
+    ] = None,
+    modality: Annotated[
+        str | None,
+        typer.Option(metavar="WHICH", help="crispri, crispra or knockout; checked.", rich_help_panel=_SCREEN),
+    ] = None,
+    replicate: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="obs column of the screen's replicate or donor.", rich_help_panel=_SCREEN),
     ] = None,
     demo: Annotated[
         str | None,
@@ -146,11 +173,20 @@ def plan_from(
         message = f"Expected either cells or --demo, got both ('{cells}' and --demo {demo}). Leave one out."
         raise PlanError(message)
     plan = Plan.read(cells) if study else Plan.from_options()
+    screens = _screens(
+        perturbation, perturbation=perturbation_column, control=control, modality=modality, replicate=replicate
+    )
+    if screens and cells is None and demo is None:
+        cells = next((s["source"] for s in screens if Path(s["source"]).suffix in (".h5ad", ".zarr")), None)
+        if cells is None:
+            message = "Expected cells beside a table of effects, got none. Give the cells that models read, or --demo."
+            raise PlanError(message)
 
     given: dict[str, Any] = {
         "cells.source": f"demo:{demo}" if demo is not None else None if study or cells is None else _here(cells),
         "models": [_here(m) for m in model] if model else None,
-        "references": [_here(r) for r in reference] if reference else None,
+        "references": [_here(r) for r in reference] if reference else [] if screens and not study else None,
+        "screens": screens or None,
         "cells.cell_state": cell_state,
         "cells.donor": donor,
         "cells.batch": batch,
@@ -176,6 +212,23 @@ def plan_from(
     if overrides:
         plan = plan.with_overrides(overrides)
     return plan if protocol is None else _with_protocol(plan, protocol)
+
+
+def _screens(sources: list[str] | None, **options: str | None) -> list[dict[str, str]]:
+    """Sections of the screens of a command line; options about screens are those of each.
+
+    Raises
+    ------
+    PlanError
+        When an option describes a screen and none is given.
+    """
+    given = {k: v for k, v in options.items() if v is not None}
+    if given and not sources:
+        flags = {"perturbation": "--perturbation-column"}
+        name = flags.get(next(iter(given)), f"--{next(iter(given))}")
+        message = f"Expected a screen beside {name}, got none. Give --perturbation SCREEN, or use a study file."
+        raise PlanError(message)
+    return [{"source": _here(s)} | given for s in sources or ()]
 
 
 def _with_protocol(plan: Plan, protocol: str) -> Plan:

@@ -56,9 +56,14 @@ class RunView:
         return [r["name"] for r in self.run.get("references", [])]
 
     @property
+    def screens(self) -> list[str]:
+        """Names of the screens, in the order of the plan."""
+        return [s["name"] for s in self.run.get("screens", [])]
+
+    @property
     def contexts(self) -> list[Context]:
-        """Every (model, reference), references first, so that models of one reference stand side by side."""
-        return [(m["name"], r) for r in self.references for m in self.models]
+        """Every (model, reference or screen), these first, so that models of one stand side by side."""
+        return [(m["name"], r) for r in (*self.references, *self.screens) for m in self.models]
 
     @property
     def alpha(self) -> float:

@@ -34,7 +34,7 @@ from regulens.run.networks import InferredNetworks
 from regulens.run.prepare import PlannedAnalysis, Prepared, plan_analyses, prepare, unmet_needs
 from regulens.run.recipes import recipes_asked
 from regulens.run.record import build_record
-from regulens.types.endpoints import Protocol
+from regulens.types.endpoints import Endpoint, Protocol
 from regulens.types.ledger import TestLedger, TestRecord
 from regulens.types.results import AnalysisOutcome, Verdict
 
@@ -81,7 +81,7 @@ def label_of(item: PlannedAnalysis) -> str:
 def _outcome_key(item: PlannedAnalysis, prepared: Prepared, *digests: str) -> str:
     return digest_of(
         item.spec.name, item.spec.version, str(item.request), item.section.parameters, [d for d in digests if d],
-        prepared.cells.digest, prepared.universes[item.request.reference].digest, versions(),
+        prepared.cells.digest, prepared.universe_of(item.request.reference).digest, prepared.labels_digest, versions(),
     )  # fmt: skip
 
 
@@ -131,15 +131,21 @@ def _model_record(
 
 def _answer(
     item: PlannedAnalysis, prepared: Prepared, evidence: AbstractEvidence, cache: dict[str, AnalysisInput],
-    networks: InferredNetworks,
+    networks: InferredNetworks, jobs: int,
 ) -> AnalysisOutcome:  # fmt: skip
-    name = item.request.reference
-    if name not in cache:
-        cache[name] = evidence.input(prepared, item.request)
-    given = replace(
-        cache[name], request=item.request, parameters=item.spec.parameters | item.section.parameters,
-        inferred=networks.of(item),
-    )  # fmt: skip
+    def given_for(name: str) -> AnalysisInput:
+        request = replace(item.request, reference=name)
+        if name not in cache:
+            cache[name] = evidence.input(prepared, request)
+        screen = prepared.screens.get(name)
+        return replace(
+            cache[name], request=request, parameters=item.spec.parameters | item.section.parameters,
+            inferred=networks.of(item), jobs=jobs, adapter=prepared.adapters[request.model], cells=prepared.cells,
+            screen=None if screen is None else screen.view(prepared.universe_of(name)),
+        )  # fmt: skip
+
+    given = given_for(item.request.reference)
+    given = replace(given, others={name: partial(given_for, name) for name in item.request.others})
     return replace(item.spec.run(given), analysis=label_of(item))
 
 
@@ -157,15 +163,19 @@ def _decide(
     from regulens.verdicts import decide
 
     found: list[Verdict] = []
+    contexts = [(r, Endpoint.REFERENCE_RECOVERY) for r in prepared.references]
+    contexts += [(s, Endpoint.PERTURBATION_RESPONSE) for s in prepared.screens]
     for model in prepared.adapters:
-        for reference in prepared.references:
+        for reference, endpoint in contexts:
             mine = {
                 item.spec.name: outcome
                 for item, outcome in outcomes
                 if (item.request.model, item.request.reference) == (model, reference)
                 and item.request.protocol is Protocol.CORRECTED
             }
-            found += decide(mine, ledger, model=model, reference=reference, settings=prepared.settings)
+            found += decide(
+                mine, ledger, model=model, reference=reference, settings=prepared.settings, endpoint=endpoint
+            )
     return tuple(found)
 
 
@@ -240,11 +250,11 @@ def audit(
             stage = progress.stage(f"analyses of {model}", len(mine))
             cache: dict[str, AnalysisInput] = {}
             for item in mine:
-                if reason := unmet_needs(item.spec, prepared.cells):
+                if reason := unmet_needs(item, prepared):
                     outcomes.append((item, _not_run(item, reason)))
                     continue
                 outcome = _answered(
-                    item, folder=out, answer=partial(_answer, item, prepared, found, cache, networks),
+                    item, folder=out, answer=partial(_answer, item, prepared, found, cache, networks, jobs),
                     key=_outcome_key(item, prepared, found.digest_for(item.spec), networks.digest(item)),
                 )  # fmt: skip
                 outcomes.append((item, outcome))

@@ -91,7 +91,7 @@ class AttentionEvidence(AbstractEvidence):
         from regulens.analyses.build import build_input
 
         given = build_input(
-            summary=self.attention.summary, cells=prepared.cells, universe=prepared.universes[request.reference],
+            summary=self.attention.summary, cells=prepared.cells, universe=prepared.universe_of(request.reference),
             request=request, card=prepared.adapters[request.model].card, networks=prepared.references,
             universes=prepared.universes, recipes=self.recipes,
             embedding=partial(self._embedding, prepared, request.model),
@@ -144,7 +144,7 @@ class ScoreEvidence(AbstractEvidence):
         """The same scores under both directions, beside the baselines of the cells."""
         from regulens.analyses.build import assemble
 
-        universe = prepared.universes[request.reference]
+        universe = prepared.universe_of(request.reference)
         columns = prepared.cells.genes.index(universe.genes)
         return assemble(
             attention={d: s.on(universe) for d, s in self.scores.items()}, universe=universe, request=request,

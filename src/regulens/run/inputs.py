@@ -33,6 +33,7 @@ def _fingerprint(source: str) -> str:
 def input_fingerprints(plan: Plan) -> dict[str, str]:
     """Digest of every file the plan names, and of the versions that can change a number."""
     sources = [plan.cells.source, *(m.spec for m in plan.models), *(r.source for r in plan.references)]
+    sources += [s.source for s in plan.screens]
     if plan.universe.regulators not in ("reference",):
         sources.append(plan.universe.regulators)
     sources += [str(p) for a in plan.analyses for p in dict(a.parameters.get("tables") or {}).values()]

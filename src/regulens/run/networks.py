@@ -81,7 +81,7 @@ class InferredNetworks:
         for item in self._prepared.analyses:
             if NEED not in item.spec.needs:
                 continue
-            universe = self._prepared.universes[item.request.reference]
+            universe = self._prepared.universe_of(item.request.reference)
             for method in _asked(item)[0]:
                 if (method, universe.regulators) in seen:
                     continue
@@ -97,7 +97,7 @@ class InferredNetworks:
         if NEED not in item.spec.needs:
             return ""
         methods, tables = _asked(item)
-        regulators = self._prepared.universes[item.request.reference].regulators
+        regulators = self._prepared.universe_of(item.request.reference).regulators
         return digest_of(
             [(m, SCORERS[m].version) for m in methods], regulators,
             [(n, digest_frame(self._tables[p].edges)) for n, p in tables.items()],
@@ -113,7 +113,7 @@ class InferredNetworks:
         if NEED not in item.spec.needs:
             return {}
         methods, tables = _asked(item)
-        universe = self._prepared.universes[item.request.reference]
+        universe = self._prepared.universe_of(item.request.reference)
         found = {}
         for method in methods:
             found[method] = self._inferred(method, universe)

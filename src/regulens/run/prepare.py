@@ -1,4 +1,4 @@
-"""From a plan to checked inputs: cells, models, references, genes, universes. Nothing is written here.
+"""From a plan to checked inputs: cells, models, references, screens, genes, universes. Nothing is written here.
 
 Everything that can be refused is refused in this file, so that a bad input never leaves a half-made run folder.
 """
@@ -16,7 +16,9 @@ from regulens.errors import InputError, NamespaceError, PlanError, examples, nea
 from regulens.models.spec import parse
 from regulens.plan import AnalysisSection, CellsSection, Plan, ReferenceSection
 from regulens.progress import SILENT, Progress
+from regulens.provenance import digest_of
 from regulens.rng import stream
+from regulens.run.screens import PreparedScreen, check_controls, prepare_screen, screen_name, screen_needs_unmet
 from regulens.types.cells import ROLES, Cells
 from regulens.types.edges import EdgeUniverse
 from regulens.types.ledger import PlannedTest
@@ -48,6 +50,8 @@ class Prepared:
         Columns of `cells` that are target genes of some universe, ascending.
     universes
         One per reference, by reference name.
+    screens, screen_universes
+        Screens of perturbations, and the pairs that each makes, by name of the screen.
     vocabulary
         Per model: bool, shape ``(gene,)`` of `cells`; True where the model knows the gene.
     """
@@ -61,6 +65,8 @@ class Prepared:
     gene_index: np.ndarray
     universes: dict[str, EdgeUniverse]
     vocabulary: dict[str, np.ndarray]
+    screens: dict[str, PreparedScreen] = field(default_factory=dict)
+    screen_universes: dict[str, EdgeUniverse] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     dropped: dict[str, int] = field(default_factory=dict)
 
@@ -85,8 +91,21 @@ class Prepared:
     @property
     def regulators(self) -> tuple[str, ...]:
         """Regulators of any universe, in gene order."""
-        wanted = {r for u in self.universes.values() for r in u.regulators}
+        universes = (*self.universes.values(), *self.screen_universes.values())
+        wanted = {r for u in universes for r in u.regulators}
         return tuple(g for g in self.genes if g in wanted)
+
+    def universe_of(self, name: str) -> EdgeUniverse:
+        """Universe of a reference or of a screen."""
+        return self.screen_universes[name] if name in self.screen_universes else self.universes[name]
+
+    @property
+    def labels_digest(self) -> str:
+        """Digest of every network and every screen that an analysis may hold scores against."""
+        return digest_of(
+            [(n, r.digest, self.universes[n].digest) for n, r in self.references.items()],
+            [(n, s.digest, self.screen_universes[n].digest) for n, s in self.screens.items()],
+        )
 
 
 def settings_of(plan: Plan) -> StatisticsSettings:
@@ -127,35 +146,47 @@ def plan_analyses(plan: Plan) -> tuple[PlannedAnalysis, ...]:
     """Register every test from names alone: no file has been opened when this runs."""
     models = model_names(plan)
     references = [reference_name(r) for r in plan.references]
+    screens = [screen_name(s) for s in plan.screens]
     _unique(models, "model")
-    _unique(references, "reference")
+    _unique([*references, *screens], "reference or screen")
     settings = settings_of(plan)
     planned = []
 
-    def register(sections: list[AnalysisSection], model: str, reference: str) -> None:
-        for section in sections:
+    def register(scope: str, model: str, reference: str, others: tuple[str, ...] = ()) -> None:
+        for section in plan.analyses:
             spec = ANALYSES[section.name]
+            if spec.scope != scope:
+                continue
             request = TestRequest(
-                model=model, reference=reference, protocol=section.protocol, primary=plan.primary,
+                model=model, reference=reference, others=others, protocol=section.protocol, primary=plan.primary,
                 direction=plan.direction, settings=settings,
             )  # fmt: skip
             planned.append(PlannedAnalysis(section=section, spec=spec, request=request, tests=spec.plan(request)))
 
-    simulated = [s for s in plan.analyses if ANALYSES[s.name].scope == "simulation"]
     for model in models:
         for reference in references:
-            register([s for s in plan.analyses if s not in simulated], model, reference)
-    register(simulated, SIMULATION, SIMULATION)
+            register("model_reference", model, reference)
+        for screen in screens:
+            register("model_screen", model, screen, tuple(s for s in screens if s != screen))
+    register("simulation", SIMULATION, SIMULATION)
+    if not planned:
+        names = [s.name for s in plan.analyses]
+        wanted = "screen (--perturbation SCREEN)" if not screens else "reference (--reference NETWORK)"
+        message = f"Expected an analysis that this study can run, got only {examples(names)}. Add a {wanted}."
+        raise PlanError(message)
     return tuple(planned)
 
 
-def unmet_needs(spec: AnalysisSpec, cells: Cells) -> str:
-    """Reason why an analysis cannot run on these cells, or an empty string."""
-    lost = [need for need in spec.needs if need in ROLES and need not in cells.roles]
-    if not lost:
-        return ""
-    option = lost[0].replace("_", "-")
-    return f"needs {examples(lost)}, which no column of the cells was named for (--{option} COLUMN)"
+def unmet_needs(item: PlannedAnalysis, prepared: Prepared) -> str:
+    """Reason why an analysis cannot run on these inputs, or an empty string."""
+    needs, name = item.spec.needs, item.request.reference
+    lost = [need for need in needs if need in ROLES and need not in prepared.cells.roles]
+    if lost:
+        option = lost[0].replace("_", "-")
+        return f"needs {examples(lost)}, which no column of the cells was named for (--{option} COLUMN)"
+    if name in prepared.screens:
+        return screen_needs_unmet(needs, prepared.screens[name], item.request.others)
+    return ""
 
 
 def _read_cells(plan: Plan) -> Cells:
@@ -186,6 +217,35 @@ def _read_cells(plan: Plan) -> Cells:
         counts=c.counts, log1p_cp10k=c.log1p_cp10k, gene_column=c.gene_column, duplicates=c.duplicates,
         total_counts=c.total_counts, name=c.name, backed=c.backed,
     )  # fmt: skip
+
+
+def _controls(cells: Cells, plan: Plan, screens: dict[str, PreparedScreen]) -> tuple[Cells, str]:
+    """The control cells only, where the cells carry perturbations; and what was done, in words."""
+    c = plan.cells
+    own = next((s for s in screens.values() if s.cells is not None and s.section.source == c.source), None)
+    if own is not None and own.cells is not None:
+        keep = cells.obs.index.isin(own.cells.obs.index[own.cells.obs["control"]])
+        words = f"control cells of {own.name}"
+    elif c.control is not None:
+        labels = cells.obs["perturbation"].astype(str)
+        keep = (labels == c.control).to_numpy()
+        words = f"cells labelled '{c.control}'"
+        if not keep.any():
+            known = sorted(set(labels))
+            message = f"Expected the control label among {examples(known)}, got '{c.control}'."
+            raise InputError(f"{message}{nearest(c.control, known)} Name the label of unperturbed cells.")
+    elif screens and "perturbation" in cells.roles:
+        message = (
+            "The plan has 1 problem: cells.control: expected the label of unperturbed cells, since perturbed cells "
+            "must not be read beside a screen; name it"
+        )
+        raise PlanError(message)
+    else:
+        return cells, ""
+    if not keep.any():
+        message = f"Expected {words} among the {cells.n_cells} cells, got none. Check the control label."
+        raise InputError(message)
+    return cells.subset(np.flatnonzero(keep)), f"read in the {int(keep.sum())} {words} of {cells.n_cells} cells"
 
 
 def _subsample(cells: Cells, plan: Plan) -> Cells:
@@ -241,11 +301,17 @@ def prepare(plan: Plan, *, progress: Progress = SILENT) -> Prepared:
 
     analyses = plan_analyses(plan)
     settings = settings_of(plan)
-    stage = progress.stage("reading inputs", 2 + len(plan.models) + len(plan.references))
+    stage = progress.stage("reading inputs", 2 + len(plan.models) + len(plan.references) + len(plan.screens))
     try:
-        cells = _subsample(_read_cells(plan), plan)
-        stage.advance()
         gene_map = GeneMap.bundled()
+        check_controls(plan)
+        screens = {}
+        for section in plan.screens:
+            screens[screen_name(section)] = prepare_screen(plan, section, gene_map=gene_map)
+            stage.advance()
+        cells, words_of_controls = _controls(_read_cells(plan), plan, screens)
+        cells = _subsample(cells, plan)
+        stage.advance()
         references = {
             reference_name(r): read_reference(
                 plan.resolve(r.source), gene_map=gene_map, name=reference_name(r), levels=r.levels or None
@@ -284,6 +350,8 @@ def prepare(plan: Plan, *, progress: Progress = SILENT) -> Prepared:
         candidates = {s for r in references.values() for s in r.edges["source"]}
         if listed is not None:
             candidates &= set(listed)
+        for screen in screens.values():
+            candidates |= set(screen.labels.effects.perturbations)
         gene_index, words = select_genes(
             cells, n_top=plan.universe.genes, regulators=sorted(candidates),
             min_cells=min(plan.universe.min_cells_expressing, cells.n_cells),
@@ -294,7 +362,7 @@ def prepare(plan: Plan, *, progress: Progress = SILENT) -> Prepared:
             seen |= known
         unseen = int((~seen[gene_index]).sum())
         gene_index = gene_index[seen[gene_index]]
-        restrictions = [words]
+        restrictions = [words] + ([words_of_controls] if words_of_controls else [])
         if unseen:
             restrictions.append(f"{unseen} genes left out that no model of this run has in its vocabulary")
         genes = tuple(cells.genes.symbols[i] for i in gene_index)
@@ -308,11 +376,16 @@ def prepare(plan: Plan, *, progress: Progress = SILENT) -> Prepared:
             )
             for name, reference in references.items()
         }  # fmt: skip
+        screen_universes = {
+            name: screen.universe(genes, cells=cells.name, restrictions=tuple(restrictions))
+            for name, screen in screens.items()
+        }
         stage.advance()
     finally:
         stage.close()
     return Prepared(
         plan=plan, settings=settings, analyses=analyses, cells=cells, adapters=adapters, references=references,
-        gene_index=gene_index, universes=universes, vocabulary=vocabulary, notes=tuple(restrictions),
+        gene_index=gene_index, universes=universes, vocabulary=vocabulary, screens=screens,
+        screen_universes=screen_universes, notes=tuple(restrictions),
         dropped={"genes_unseen_by_any_model": unseen, "cells_without_a_known_gene": unreadable},
     )  # fmt: skip

@@ -109,10 +109,9 @@ def preview(plan: Plan, *, out: Path | str | None = None, progress: Progress = S
         As `regulens.run.audit` would, in the same words.
     """
     prepared = prepare(plan, progress=progress)
-    cells = prepared.cells
     analyses = []
     for item in prepared.analyses:
-        reason = unmet_needs(item.spec, cells)
+        reason = unmet_needs(item, prepared)
         analyses.append(
             {
                 "analysis": item.spec.name,
@@ -146,8 +145,9 @@ def preview(plan: Plan, *, out: Path | str | None = None, progress: Progress = S
         "references": [{"name": r.name, "counts": dict(r.counts)} for r in prepared.references.values()],
         "universes": [
             {"name": u.name, "digest": u.digest, "counts": dict(u.counts), "restrictions": list(u.restrictions)}
-            for u in prepared.universes.values()
+            for u in (*prepared.universes.values(), *prepared.screen_universes.values())
         ],
+        "screens": [s.record(prepared.screen_universes[n]) for n, s in prepared.screens.items()],
         "analyses": analyses,
         "cost": estimate_cost(prepared),
     }

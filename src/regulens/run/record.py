@@ -81,8 +81,9 @@ def build_record(
                 "name": u.name, "reference": u.reference, "digest": u.digest, "counts": dict(u.counts),
                 "restrictions": list(u.restrictions),
             }
-            for u in prepared.universes.values()
+            for u in (*prepared.universes.values(), *prepared.screen_universes.values())
         ],
+        "screens": [s.record(prepared.screen_universes[n]) for n, s in prepared.screens.items()],
         "analyses": list(analyses.values()),
         "outcomes": [
             {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from regulens.analyses.base import StatisticsSettings
 from regulens.errors import OpenFamilyError, UnplannedTestError
-from regulens.types.endpoints import Protocol
+from regulens.types.endpoints import Endpoint, Protocol
 from regulens.types.ledger import TestLedger, TestRecord
 from regulens.types.results import AnalysisOutcome, Verdict, VerdictState
 from regulens.verdicts import beyond_coexpression, beyond_degree, beyond_prominence, layers_specialise, strata_help
@@ -119,9 +119,9 @@ def _judge(
 
 def decide(
     outcomes: Mapping[str, AnalysisOutcome], ledger: TestLedger, *, model: str, reference: str,
-    settings: StatisticsSettings,
+    settings: StatisticsSettings, endpoint: Endpoint = Endpoint.REFERENCE_RECOVERY,
 ) -> tuple[Verdict, ...]:  # fmt: skip
-    """Judge every claim for one model and one reference.
+    """Judge every claim about one endpoint for one model and one reference, or one screen.
 
     Parameters
     ----------
@@ -146,5 +146,5 @@ def decide(
     return tuple(
         _judge(r, outcomes, ledger, model=model, reference=reference, settings=settings)
         for r in RULES
-        if not r.asked_by or r.asked_by in outcomes
+        if r.endpoint is endpoint and (not r.asked_by or r.asked_by in outcomes)
     )

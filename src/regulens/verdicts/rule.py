@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from regulens.types.endpoints import Endpoint
+
 #: What a claim needs before anything is said.
 MIN_POSITIVES, MIN_REGULATORS, MAX_SMD = 20, 5, 0.1
 
@@ -80,6 +82,8 @@ class ClaimRule:
 
     Parameters
     ----------
+    endpoint
+        What the claim is about; it is judged for the networks, or for the screens, of a study.
     asked_by
         The claim is judged in studies that run this analysis; empty for a claim that every study answers.
     remark
@@ -92,6 +96,7 @@ class ClaimRule:
     musts: tuple[Must, ...]
     text: str
     equivalence: Equivalence | None = None
+    endpoint: Endpoint = Endpoint.REFERENCE_RECOVERY
     asked_by: str = ""
     remark: Callable[[Mapping[str, Facts]], str] | None = None
 

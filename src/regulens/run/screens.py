@@ -1,0 +1,201 @@
+"""From a screen in the plan to effects, labels and the pairs they make: `PreparedScreen`. Nothing is written here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from regulens.analyses.base import ScreenView
+from regulens.errors import PlanError
+from regulens.plan import Plan, ScreenSection
+from regulens.provenance import digest_frame, digest_of
+from regulens.types.edges import EdgeUniverse
+from regulens.types.screens import LabelRule, PerturbationEffects, ResponseLabels, Screen
+
+if TYPE_CHECKING:
+    from regulens.io.gene_ids import GeneMap
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PreparedScreen:
+    """A screen with its labels, before it is known which genes are looked at.
+
+    Parameters
+    ----------
+    cells
+        Single cells; None for a ready table of effects.
+    checks, modality, modality_problem, flags
+        As in `regulens.analyses.base.ScreenView`.
+    """
+
+    section: ScreenSection
+    name: str
+    cells: Screen | None
+    labels: ResponseLabels
+    checks: pd.DataFrame
+    modality: str
+    modality_problem: str
+    flags: tuple[str, ...]
+
+    def universe(self, genes: tuple[str, ...], *, cells: str, restrictions: tuple[str, ...]) -> EdgeUniverse:
+        """Perturbed genes × `genes`, positive where a gene responds."""
+        words = self.labels.rule.words(self.labels.effects)
+        return self.labels.universe(
+            genes=genes, screen=self.name, name=f"{self.name} on {cells}",
+            restrictions=(*restrictions, f"responder: {words}"),
+        )  # fmt: skip
+
+    def view(self, universe: EdgeUniverse) -> ScreenView:
+        """What analyses see."""
+        _, lost = self.labels.kept(universe.genes)
+        return ScreenView(
+            name=self.name, labels=self.labels, cells=self.cells, checks=self.checks, modality=self.modality,
+            modality_problem=self.modality_problem, lost=lost, flags=self.flags,
+        )  # fmt: skip
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of cells, effects, labels and checks."""
+        cells = "" if self.cells is None else self.cells.digest
+        return digest_of(cells, self.labels.digest, digest_frame(self.checks), self.modality, self.flags)
+
+    def record(self, universe: EdgeUniverse) -> dict[str, object]:
+        """What the run record says of it."""
+        effects = self.labels.effects
+        _, lost = self.labels.kept(universe.genes)
+        controls = effects.n_controls
+        return {
+            "name": self.name,
+            "source": effects.source,
+            "digest": self.digest,
+            "kind": "table of effects" if self.cells is None else "cells",
+            "rule": self.labels.rule.words(effects),
+            "test": effects.test,
+            "scale": effects.scale,
+            "n_controls": None if controls < 0 else controls,
+            "n_cells": None if self.cells is None else self.cells.cells.n_cells,
+            "modality": self.modality,
+            "modality_problem": self.modality_problem,
+            "flags": list(self.flags),
+            "dropped": {} if self.cells is None else dict(self.cells.dropped),
+            "notes": [] if self.cells is None else list(self.cells.notes),
+            "lost": dict(lost),
+            "counts": dict(universe.counts),
+        }
+
+
+def screen_name(section: ScreenSection) -> str:
+    """Name of a screen: as given, else the stem of its file, with the cell line where one is kept."""
+    if section.name:
+        return section.name
+    name = Path(section.source).name
+    for ending in (".gz", ".bz2", ".xz", ".zip", ".tsv", ".csv", ".txt", ".parquet", ".h5ad", ".zarr"):
+        name = name.removesuffix(ending)
+    return f"{name}-{section.only}" if section.only else name
+
+
+def check_controls(plan: Plan) -> None:
+    """A control label of the cells needs a column, or a screen of the same file that names it.
+
+    Raises
+    ------
+    PlanError
+        When a control label is named without a column.
+    """
+    cells = plan.cells
+    if cells.control is None or cells.perturbation is not None:
+        return
+    if not any(s.source == cells.source for s in plan.screens):
+        message = (
+            f"The plan has 1 problem: cells.control: expected the column that '{cells.control}' stands in, got "
+            "none; name it as cells.perturbation"
+        )
+        raise PlanError(message)
+
+
+def prepare_screen(plan: Plan, section: ScreenSection, *, gene_map: GeneMap, jobs: int = 1) -> PreparedScreen:
+    """Read a screen, make its effects where it is cells, label and check it.
+
+    Raises
+    ------
+    InputError, SchemaError, ScaleError
+        As `regulens.io.screens.read_screen`.
+    """
+    from regulens.analyses.screen_checks import check_screen
+    from regulens.io.screens import read_screen
+    from regulens.stats.screen_effects import effects_of
+
+    name = screen_name(section)
+    found = read_screen(
+        plan.resolve(section.source), name=name, perturbation=section.perturbation, control=section.control,
+        guide=section.guide, replicate=section.replicate, cell_line=section.cell_line, modality=section.modality,
+        counts=section.counts, log1p_cp10k=section.log1p_cp10k, total_counts=section.total_counts,
+        gene_column=section.gene_column, duplicates=section.duplicates, backed=section.backed, gene_map=gene_map,
+    )  # fmt: skip
+    if isinstance(found, Screen):
+        screen: Screen | None = found if section.only is None else only_line(found, section.only)
+        assert screen is not None
+        effects: PerturbationEffects = effects_of(screen, test=section.test, jobs=jobs)
+    else:
+        screen, effects = None, found
+        _refuse_cells_only(section, name)
+    rule = LabelRule(
+        alpha=section.alpha, min_effect=section.min_effect, min_cells=section.min_cells,
+        min_positives=section.min_responders,
+    )  # fmt: skip
+    checks, modality, problem, flags = check_screen(effects, screen, modality=section.modality)
+    return PreparedScreen(
+        section=section, name=name, cells=screen, labels=ResponseLabels.build(effects, rule), checks=checks,
+        modality=modality, modality_problem=problem, flags=tuple(flags),
+    )  # fmt: skip
+
+
+def only_line(screen: Screen, line: str) -> Screen:
+    """The cells of one cell line.
+
+    Raises
+    ------
+    PlanError
+        When no column names cell lines, or none is called so.
+    """
+    import numpy as np
+
+    from regulens.errors import examples, nearest
+
+    if "cell_line" not in screen.obs:
+        message = f"Expected a column of cell lines to keep '{line}' of '{screen.name}', got none. Name cell_line."
+        raise PlanError(message)
+    names = sorted(set(screen.obs["cell_line"]))
+    if line not in names:
+        message = f"Expected a cell line of '{screen.name}' ({examples(names)}), got '{line}'.{nearest(line, names)}"
+        raise PlanError(message)
+    rows = np.flatnonzero((screen.obs["cell_line"] == line).to_numpy())
+    return Screen(
+        name=screen.name, cells=screen.cells.subset(rows), obs=screen.obs.iloc[rows], modality=screen.modality,
+        dropped=screen.dropped | {"cells of other lines": screen.cells.n_cells - len(rows)}, notes=screen.notes,
+    )  # fmt: skip
+
+
+def _refuse_cells_only(section: ScreenSection, name: str) -> None:
+    """A table of effects has no cells, so options about cells would do nothing."""
+    about = ("control", "guide", "replicate", "cell_line", "only", "total_counts", "log1p_cp10k")
+    given = [k for k in about if getattr(section, k) not in (None, False)]
+    if given:
+        message = (
+            f"Expected no options about cells for '{name}', got {', '.join(given)}: its file is a table of effects. "
+            "Leave them out, or give the cells."
+        )
+        raise PlanError(message)
+
+
+def screen_needs_unmet(needs: tuple[str, ...], screen: PreparedScreen, others: tuple[str, ...]) -> str:
+    """Reason why an analysis of this screen cannot run, or an empty string."""
+    if "screen_cells" in needs and screen.cells is None:
+        return "needs the cells of the screen; a table of effects has none"
+    if "other_screens" in needs and not others:
+        return "needs a second screen (--perturbation SCREEN, repeated)"
+    return ""
