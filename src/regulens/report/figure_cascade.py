@@ -40,13 +40,18 @@ RUNGS: tuple[tuple[str, str, str, bool], ...] = (
     ("All pairs: residual on both genes' expression", "residual", "attention", True),
 )
 
+#: Screens have a figure of their own: numbers of two endpoints never stand in one cascade.
+ENDPOINT = "reference_recovery"
+
 #: Distance between two models of one rung, in rows.
 _GAP = 0.56
 
 
 def cascade(view: RunView) -> Figure | None:
     """Draw the cascade; None when the run has no rung."""
-    found = {(m, r, s): row for m, r in view.contexts for _, s, _, _ in RUNGS if (row := view.step(m, r, s))}
+    found = {
+        (m, r, s): row for m, r in view.contexts_of(ENDPOINT) for _, s, _, _ in RUNGS if (row := view.step(m, r, s))
+    }
     if not found:
         return None
     rungs = [g for g in RUNGS if any(step == g[1] for _, _, step in found)]

@@ -69,13 +69,14 @@ def draw_all(view: RunView) -> dict[str, Drawn]:
         with style():
             fig = spec.draw(view)
             if fig is not None:
-                data = SIMULATED if spec.simulated else universe_sentence(view)
+                endpoint = view.endpoint_of(spec.analysis)
+                data = SIMULATED if spec.simulated else universe_sentence(view, endpoint)
                 drawn[spec.name] = Drawn(
                     name=spec.name,
                     analysis=spec.analysis,
                     svg=to_svg(fig, spec.name),
                     png=to_png(fig),
                     caption=f"{spec.caption(view)} {data}",
-                    alt=f"{spec.alt}." if spec.simulated else with_pooled(view, spec.alt),
+                    alt=f"{spec.alt}." if spec.simulated else with_pooled(view, spec.alt, endpoint),
                 )
     return drawn

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from regulens.report import numbers, sections, wording
+from regulens.report import claims, numbers, screens, sections, wording
 from regulens.report.figures import Drawn
 from regulens.report.model import RunView
 
@@ -22,10 +22,22 @@ def render_html(view: RunView, figures: dict[str, Drawn]) -> str:
     )  # fmt: skip
     page = environment.get_template("report.html.jinja").render(
         **content(view, figures),
+        n=_Numbers(),
         css=Markup(_asset("report.css")),
         js=Markup(_asset("report.js")),
     )
     return page
+
+
+class _Numbers:
+    """Numbers of sections; a section that a run has nothing for takes none. The first is the answer's."""
+
+    def __init__(self) -> None:
+        self._last = 1
+
+    def next(self) -> int:
+        self._last += 1
+        return self._last
 
 
 def content(view: RunView, figures: dict[str, Drawn]) -> dict[str, Any]:
@@ -36,9 +48,10 @@ def content(view: RunView, figures: dict[str, Drawn]) -> dict[str, Any]:
     }
     return {
         "title": wording.title(), "run_name": str(view.run.get("name", "run")),
-        "identity": sections.identity(view), "answers": wording.answers(view),
+        "identity": sections.identity(view), "answers": claims.answers(view),
         "synthetic": wording.synthetic_notice(view), "demonstration": wording.demonstration_notice(view),
-        "cards": sections.cards(view), "matrix": sections.matrix(view), "no_verdict": wording.no_verdict(view),
+        "cards": sections.cards(view), "matrices": sections.matrices(view), "no_verdict": claims.no_verdict(view),
+        "screens": screens.blocks(view), "has_references": bool(view.references),
         "signs": wording.SIGNS, "figures": drawn, "details": sections.details(view, figures),
         "ledger": sections.ledger(view),
         "ledger_sentence": wording.ledger_sentence(view), "losses": sections.losses(view),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from regulens.report import sections, wording
+from regulens.report import claims, screens, sections, wording
 from regulens.report.figures import Drawn
 from regulens.report.model import RunView
 from regulens.report.table import Table
@@ -15,7 +15,7 @@ def render_markdown(view: RunView, figures: dict[str, Drawn]) -> str:
     out += [f"- {key}: {escape(value)}" for key, value in sections.identity(view)]
     out += ["", "## 1. The answer", ""]
     cards = sections.cards(view)
-    out += [f"- {escape(s)}" for s in wording.answers(view)] if cards else [escape(wording.no_verdict(view))]
+    out += [f"- {escape(s)}" for s in claims.answers(view)] if cards else [escape(claims.no_verdict(view))]
     for card in cards:
         out += ["", f"### {escape(card['title'])} · {escape(card['model'])} · {escape(card['reference'])}", ""]
         out += [f"**{card['sign']} {escape(card['state'])}.** {escape(card['sentence'])}", ""]
@@ -24,10 +24,18 @@ def render_markdown(view: RunView, figures: dict[str, Drawn]) -> str:
         out += [f"- {escape(k)}: {escape(v)}" for k, v in card["facts"]]
         out += [f"- because: {escape(r)}" for r in card["reasons"]]
         out += ["", f"Rule: {escape(card['rule'])}"]
-    for number, (name, head) in enumerate((("cascade", "The cascade"), ("layer_head", "Layers and heads")), start=2):
+    number = 1
+    for screen in screens.blocks(view):
+        number += 1
+        out += ["", f"## {number}. The screen {escape(screen['name'])}", ""]
+        out += [f"> **{escape(w)}**\n" for w in screen["warnings"]]
+        out += [f"- {escape(k)}: {escape(v)}" for k, v in screen["pairs"]]
+        out += ["", *_table(screen["lost"])] if screen["lost"] else []
+    for name, head in (("cascade", "The cascade"), ("layer_head", "Layers and heads")) if view.references else ():
+        number += 1
         out += ["", f"## {number}. {head}", ""]
         out += _figure(figures[name]) if name in figures else ["Not drawn: this run has no numbers for it."]
-    out += ["", "## 4. Analyses"]
+    out += ["", f"## {number + 1}. Analyses"]
     for block in sections.details(view, figures):
         out += ["", f"### {escape(block['title'])}", "", escape(block["question"]), ""]
         out += [f"What would falsify it: {escape(block['falsified_by'])}", ""] if block["falsified_by"] else []
@@ -35,14 +43,21 @@ def render_markdown(view: RunView, figures: dict[str, Drawn]) -> str:
             out += [*_figure(figures[name]), ""]
         for table in block["tables"][:1]:
             out += _table(table)
-    out += ["", "## 5. The ledger", "", escape(wording.ledger_sentence(view)), "", *_table(sections.ledger(view))]
-    out += ["", "## 6. What was lost"]
+    out += [
+        "",
+        f"## {number + 2}. The ledger",
+        "",
+        escape(wording.ledger_sentence(view)),
+        "",
+        *_table(sections.ledger(view)),
+    ]
+    out += ["", f"## {number + 3}. What was lost"]
     for head, pairs in sections.losses(view):
         out += ["", f"**{escape(head)}**", "", *[f"- {escape(k)}: {escape(v)}" for k, v in pairs]]
     for table in (sections.left_out(view), sections.skipped(view)):
         if table is not None:
             out += ["", *_table(table)]
-    out += ["", "## 7. Methods and provenance"]
+    out += ["", f"## {number + 4}. Methods and provenance"]
     for head, pairs in sections.methods(view):
         out += ["", f"**{escape(head)}**", "", *[f"- {escape(k)}: {escape(v)}" for k, v in pairs]]
     out += ["", "**Sources**", "", *[f"- {escape(line)}" for line in sections.citations(view)]]

@@ -61,9 +61,27 @@ class RunView:
         return [s["name"] for s in self.run.get("screens", [])]
 
     @property
+    def names(self) -> list[str]:
+        """References, then screens: what scores are held against."""
+        return [*self.references, *self.screens]
+
+    @property
     def contexts(self) -> list[Context]:
         """Every (model, reference or screen), these first, so that models of one stand side by side."""
-        return [(m["name"], r) for r in (*self.references, *self.screens) for m in self.models]
+        return [(m["name"], r) for r in self.names for m in self.models]
+
+    def names_of(self, endpoint: str) -> list[str]:
+        """References, or screens, that an endpoint is about."""
+        return self.screens if endpoint == "perturbation_response" else self.references
+
+    def contexts_of(self, endpoint: str) -> list[Context]:
+        """Every (model, reference), or (model, screen): numbers of two endpoints never stand in one comparison."""
+        return [(m["name"], r) for r in self.names_of(endpoint) for m in self.models]
+
+    def endpoint_of(self, analysis: str) -> str:
+        """Endpoint of an analysis of this run; that of references for what belongs to none."""
+        found = (a.get("endpoint") for a in self.run.get("analyses", []) if a["name"] == analysis)
+        return str(next(found, None) or "reference_recovery")
 
     @property
     def alpha(self) -> float:

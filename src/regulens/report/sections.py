@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from regulens.report import numbers, wording
+from regulens.report import claims, numbers, screens, wording
 from regulens.report.model import RunView, records
 from regulens.report.table import Cell, Column, Table, analysis_tables, cell
 
@@ -55,6 +55,7 @@ def identity(view: RunView) -> Pairs:
         ("cells", size),
         ("models", ", ".join(view.label(m["name"]) for m in view.models) or "none"),
         ("references", ", ".join(view.references) or "none"),
+        *([("screens", ", ".join(view.screens))] if view.screens else []),
         ("seed", str(run.get("seed", "none"))),
         ("regulens", str(run.get("versions", {}).get("regulens", "unknown"))),
         ("plan", str(run.get("plan_digest", "none"))),
@@ -62,9 +63,9 @@ def identity(view: RunView) -> Pairs:
 
 
 def cards(view: RunView) -> list[dict[str, Any]]:
-    """One card per verdict."""
+    """One card per verdict; those about screens first, since a study that has one asks about responses."""
     out = []
-    for verdict in view.run.get("verdicts", []):
+    for verdict in sorted(view.run.get("verdicts", []), key=lambda v: v["reference"] not in view.screens):
         evidence = [
             {
                 "name": wording.test_name(row["id"]),
@@ -84,11 +85,11 @@ def cards(view: RunView) -> list[dict[str, Any]]:
                 "state": verdict["state"],
                 "tone": str(verdict["state"]).replace(" ", "-"),
                 "sign": wording.SIGNS.get(verdict["state"], "·"),
-                "sentence": wording.verdict_sentence(view, verdict),
+                "sentence": claims.verdict_sentence(view, verdict),
                 "reasons": [str(r) for r in verdict.get("reasons") or ()],
                 "rule": str(verdict.get("rule") or "no rule recorded"),
-                "numbers": wording.decisive(view, verdict),
-                "facts": wording.card_facts(view, verdict),
+                "numbers": claims.decisive(view, verdict),
+                "facts": claims.card_facts(view, verdict),
                 "evidence": evidence,
             }
         )
@@ -103,17 +104,21 @@ def _effect(row: dict[str, Any]) -> str:
     return numbers.estimate(row["effect"], row["low"], row["high"], sign=True)
 
 
-def matrix(view: RunView) -> dict[str, Any]:
-    """Claims × contexts: the states at a glance; claims by their short names, the cards below have the sentences."""
+def matrices(view: RunView) -> list[dict[str, Any]]:
+    """Claims × contexts, per endpoint: the states at a glance; claims by short names, the cards have the sentences."""
     verdicts = view.run.get("verdicts", [])
-    claims = {v["claim"]: words(v["claim"]) for v in verdicts}
     state = {(v["claim"], v["model"], v["reference"]): v["state"] for v in verdicts}
-    rows = []
-    for model, reference in view.contexts:
-        states = [state.get((c, model, reference), "") for c in claims]
-        if any(states):
-            rows.append({"model": view.label(model), "reference": reference, "states": states})
-    return {"claims": list(claims.values()), "rows": rows}
+    out = []
+    for endpoint, against in (("perturbation_response", "screen"), ("reference_recovery", "reference")):
+        names = {v["claim"]: words(v["claim"]) for v in verdicts if v["reference"] in view.names_of(endpoint)}
+        rows = []
+        for model, reference in view.contexts_of(endpoint):
+            states = [state.get((c, model, reference), "") for c in names]
+            if any(states):
+                rows.append({"model": view.label(model), "reference": reference, "states": states})
+        if rows:
+            out.append({"claims": list(names.values()), "rows": rows, "against": against})
+    return out
 
 
 def details(view: RunView, figures: Mapping[str, Drawn]) -> list[dict[str, Any]]:
@@ -141,7 +146,7 @@ def details(view: RunView, figures: Mapping[str, Drawn]) -> list[dict[str, Any]]
 
 def ledger(view: RunView) -> Table:
     """Every test of the run, its hypothesis below its name; models and references only where there are several."""
-    lead = [k for k, names in (("model", view.models), ("reference", view.references)) if len(names) > 1]
+    lead = [k for k, names in (("model", view.models), ("reference", view.names)) if len(names) > 1]
     heads = [("test", False, ""), *[(k, False, "") for k in lead], ("effect", True, ""), ("interval", True, ""),
              ("p", True, "raw"), ("q", True, "Benjamini-Hochberg"), ("family", True, "tests adjusted together"),
              ("outcome", False, "")]  # fmt: skip
@@ -189,6 +194,7 @@ def losses(view: RunView) -> list[tuple[str, Pairs]]:
         counts = dict(reference.get("counts", {})) | dict(view.universe(reference["name"]).get("counts", {}))
         if counts:
             out.append((f"Reference {reference['name']}", _counted(counts)))
+    out += [(f"Screen {s['name']}", screens.losses(s)) for s in view.run.get("screens", [])]
     for card in view.models:
         seen = card.get("attention", {})
         pairs: Pairs = [("genes of the cells that the model knows", numbers.count(card.get("vocabulary_genes")))]
@@ -259,6 +265,13 @@ def methods(view: RunView) -> list[tuple[str, Pairs]]:
             ("universe", f"{plain(universe.get('name'))} (digest {plain(universe.get('digest'))})"),
             ("restrictions", plain(universe.get("restrictions", []))),
         ]))  # fmt: skip
+    for screen in view.run.get("screens", []):
+        universe = view.universe(screen["name"])
+        out.append((f"Screen {screen['name']}", [
+            ("source", plain(screen.get("source"))), ("digest", plain(screen.get("digest"))),
+            ("universe", f"{plain(universe.get('name'))} (digest {plain(universe.get('digest'))})"),
+            ("restrictions", plain(universe.get("restrictions", []))),
+        ]))  # fmt: skip
     order = (
         "family",
         "spec",
@@ -300,6 +313,8 @@ def citations(view: RunView) -> list[str]:
             lines[f"{spec.get('title', spec['name'])}: {spec['reference']}"] = None
     for reference in view.run.get("references", []):
         lines[f"Reference {reference['name']}: {plain(reference.get('source'))}"] = None
+    for screen in view.run.get("screens", []):
+        lines[f"Screen {screen['name']}: {plain(screen.get('source'))}"] = None
     for card in view.models:
         lines[
             f"{view.label(card['name'])}: {plain(card.get('licence')) if card.get('licence') else 'licence not stated'}"

@@ -311,7 +311,7 @@ def _combine(
     each = max(4, LIMIT // len(parts))
     total = sum(len(t) for _, _, t in parts)
     limited = total > LIMIT
-    lead = [k for k, names in (("model", view.models), ("reference", view.references)) if len(names) > 1]
+    lead = [k for k, names in (("model", view.models), ("reference", view.names)) if len(names) > 1]
     hidden = dict.fromkeys(_UNPRINTED_COLUMNS if name in ("recovery", "baselines") else ())
     constant = _constant([t for _, _, t in parts])
     columns: list[Column] = []

@@ -1,110 +1,17 @@
-"""Which sentences may a report print? All of them are made here, from registered results and verdict states.
-
-No conclusion is written down: a sentence about a claim is looked up by the state that the rule gave, and a claim
-that has no template of its own is printed with its title and state.
-"""
+"""How are names, notices and captions printed? All words of a report but those about claims (`report.claims`)."""
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 from regulens.report.model import RunView
-from regulens.report.numbers import count, estimate, fixed, is_missing, not_defined
+from regulens.report.numbers import count, fixed, is_missing, not_defined
 
 #: The three states, in the order in which they are counted.
 STATES = ("supported", "not supported", "inconclusive")
 
 #: Sign printed beside a state, so that no reading depends on colour.
 SIGNS = {"supported": "✓", "not supported": "✕", "inconclusive": "?"}
-
-_SENTENCES: dict[tuple[str, str], str] = {
-    ("beyond_prominence", "supported"): (
-        "Held against the reference {reference}, "
-        "the attention of {model} separates regulatory pairs from other pairs better than "
-        "gene prominence does: it passed every comparison of the rule."
-    ),
-    ("beyond_prominence", "not supported"): (
-        "Held against the reference {reference}, "
-        "the attention of {model} does not separate regulatory pairs from other pairs "
-        "better than gene prominence does, by any amount that the rule counts as of interest."
-    ),
-    ("beyond_prominence", "inconclusive"): (
-        "Held against the reference {reference}, "
-        "these data do not decide whether the attention of {model} knows more about "
-        "regulatory pairs than gene prominence does."
-    ),
-    ("beyond_coexpression", "supported"): (
-        "Held against the reference {reference}, "
-        "the attention of {model} separates regulatory pairs from other pairs better than "
-        "co-expression over the same cells does, and adds to it."
-    ),
-    ("beyond_coexpression", "not supported"): (
-        "Held against the reference {reference}, "
-        "the attention of {model} does not add to what co-expression over the same cells "
-        "says about regulatory pairs, by any amount that the rule counts as of interest."
-    ),
-    ("beyond_coexpression", "inconclusive"): (
-        "Held against the reference {reference}, "
-        "these data do not decide whether the attention of {model} adds to what "
-        "co-expression over the same cells says about regulatory pairs."
-    ),
-    ("beyond_degree", "supported"): (
-        "Held against the reference {reference}, "
-        "the attention of {model} knows which regulator goes with which target, beyond how many "
-        "targets a regulator and how many regulators a target has."
-    ),
-    ("beyond_degree", "not supported"): (
-        "Held against the reference {reference}, "
-        "the attention of {model} says no more about regulatory pairs than how many targets a "
-        "regulator and how many regulators a target has, by any amount that the rule counts as of interest."
-    ),
-    ("beyond_degree", "inconclusive"): (
-        "Held against the reference {reference}, "
-        "these data do not decide whether the attention of {model} says more about regulatory "
-        "pairs than how many targets a regulator and how many regulators a target has."
-    ),
-}
-
-_SENTENCES |= {
-    ("strata_help", "supported"): (
-        "Held against the reference {reference}, joining the attention of {model} over cell states recovers regulation "
-        "better than pooling over all cells, on cells and regulators that chose nothing, better than with shuffled "
-        "states, and better than gene prominence within the states."
-    ),
-    ("strata_help", "not supported"): (
-        "Held against the reference {reference}, joining the attention of {model} over cell states does not recover "
-        "regulation better than pooling over all cells by any amount of interest, or no better than with shuffled "
-        "states."
-    ),
-    ("strata_help", "inconclusive"): (
-        "Held against the reference {reference}, these data do not decide whether cell states help the attention of "
-        "{model} to recover regulation."
-    ),
-}
-
-_SENTENCES |= {
-    ("layers_specialise", "supported"): (
-        "Held against the reference {reference}, layers of {model} differ in how well their attention recovers "
-        "regulation: recovery changes with depth more than smooth profiles do by themselves, and the best layer stays "
-        "ahead on genes that did not choose it."
-    ),
-    ("layers_specialise", "not supported"): (
-        "Held against the reference {reference}, recovery by the attention of {model} does not differ between layers "
-        "by any amount that the rule counts as of interest."
-    ),
-    ("layers_specialise", "inconclusive"): (
-        "Held against the reference {reference}, these data do not decide whether layers of {model} differ in how well "
-        "their attention recovers regulation."
-    ),
-}
-
-#: Rungs whose numbers stand on the card of a claim.
-DECISIVE = {
-    "beyond_prominence": ("pooled", "baseline", "gene_model", "marginal", "matched"),
-    "beyond_coexpression": ("pooled", "coexpression"),
-    "beyond_degree": ("pooled", "degree"),
-}
 
 _STEP_LABELS = {
     "pooled": "attention, pooled", "layer": "attention, layer chosen on other regulators",
@@ -298,44 +205,6 @@ def side_label(side: Any) -> str:
     return {"source": "regulator", "target": "target"}.get(str(side), str(side))
 
 
-def verdict_sentence(view: RunView, verdict: dict[str, Any]) -> str:
-    """The sentence that the state of a verdict allows; a model is always named by its label."""
-    words = {"model": view.label(verdict["model"]), "reference": verdict["reference"]}
-    template = _SENTENCES.get((verdict["claim"], verdict["state"]))
-    if template is None:
-        template = "Held against the reference {reference}, the claim “{title}” is {state} for {model}."
-        words |= {"title": verdict.get("title", verdict["claim"]), "state": verdict["state"]}
-    return template.format(**words)
-
-
-def answers(view: RunView) -> list[str]:
-    """One sentence per claim that counts its states over models and references."""
-    claims: dict[str, tuple[str, Counter[str]]] = {}
-    for verdict in view.run.get("verdicts", []):
-        name, states = claims.setdefault(verdict["claim"], (verdict.get("title", verdict["claim"]), Counter()))
-        states[verdict["state"]] += 1
-    out = []
-    for name, states in claims.values():
-        total = sum(states.values())
-        everything = "both" if total == 2 else f"all {total}"
-        order = [*STATES, *sorted(set(states) - set(STATES))]
-        parts = [f"{s} for {states[s] if states[s] < total else everything}" for s in order if states[s]]
-        listed = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
-        if total == 1:
-            out.append(f"“{name}”: {next(iter(states))}, for the one model and reference of this run.")
-        else:
-            of = "" if len(parts) == 1 else f" of {total}"
-            out.append(f"“{name}”: {listed}{of} pairs of model and reference.")
-    return out
-
-
-def no_verdict(view: RunView) -> str:
-    """What stands in place of the answer when no rule could be applied."""
-    skipped = len(view.run.get("skipped", []))
-    more = f" {skipped} analyses were skipped; section 6 lists them with their reasons." if skipped else ""
-    return f"This run holds no verdict: no claim had all the analyses that its rule reads.{more}"
-
-
 def demonstration_notice(view: RunView) -> str:
     """Said once, prominently, when models of the run are demonstration models; else empty."""
     names = [view.label(m["name"]) for m in view.models if m.get("demonstration")]
@@ -354,39 +223,6 @@ def synthetic_notice(view: RunView) -> str:
     if not view.run.get("synthetic"):
         return ""
     return "Synthetic example: every number on this page was drawn at random. It shows the layout and no result."
-
-
-def decisive(view: RunView, verdict: dict[str, Any]) -> list[dict[str, Any]]:
-    """Numbers for the card of a verdict: label, value with interval, and the row itself."""
-    out = []
-    for step in DECISIVE.get(verdict["claim"], ("pooled",)):
-        row = view.step(verdict["model"], verdict["reference"], step)
-        if row is not None:
-            label = step_label(step)
-            if step == "pooled" and row.get("score") not in (None, "", "pooled"):
-                label = f"attention, {score_label(row['score'])}"
-            if step == "baseline" and row.get("score") and row["score"] != "baseline":
-                label = f"{label} ({score_label(row['score'])})"
-            words = estimate(row["value"], row["low"], row["high"], undefined=row.get("undefined"))
-            out.append(
-                {"label": label, "words": words, "row": row, "rival": step not in ("pooled", "layer", "matched")}
-            )
-    return out
-
-
-def card_facts(view: RunView, verdict: dict[str, Any]) -> list[tuple[str, str]]:
-    """n⁺, units, strictest null and minimum detectable AUROC of the pooled score, as printed pairs."""
-    row = view.step(verdict["model"], verdict["reference"], "pooled")
-    if row is None:
-        return []
-    facts = [("n⁺", count(row["n_pos"])), ("n⁻", count(row["n_neg"])), ("regulators", count(row["n_regulators"]))]
-    if row.get("strictest_null"):
-        facts.append(("strictest null beaten", score_label(row["strictest_null"])))
-    else:
-        facts.append(("strictest null beaten", "none"))
-    if not is_missing(row.get("mde")):
-        facts.append(("detectable from AUROC", fixed(row["mde"])))
-    return facts
 
 
 def test_name(test_id: Any) -> str:
@@ -445,7 +281,10 @@ def universe_words(view: RunView, reference: str) -> str:
         return reference
     counts = universe.get("counts", {})
     pairs = f", {count(counts['candidates'])} candidate pairs" if "candidates" in counts else ""
-    return f"{reference} (universe {universe['name']}, {count(counts.get('evaluable'))} evaluable edges{pairs})"
+    what = "evaluable edges"
+    if reference in view.screens:
+        what = f"responses to {count(counts.get('perturbations_evaluable'))} perturbations"
+    return f"{reference} (universe {universe['name']}, {count(counts.get('evaluable'))} {what}{pairs})"
 
 
 #: End of the caption of a simulation.
@@ -483,11 +322,11 @@ def strata_label(kind: Any) -> str:
     return known.get(str(kind), str(kind).replace("_", " "))
 
 
-def universe_sentence(view: RunView) -> str:
+def universe_sentence(view: RunView, endpoint: str = "reference_recovery") -> str:
     """End of every caption: endpoint, universes and cells."""
-    where = "; ".join(universe_words(view, r) for r in view.references)
+    where = "; ".join(universe_words(view, r) for r in view.names_of(endpoint))
     cells = view.run.get("cells", {})
-    return f"Endpoint: reference recovery. {where}. {count(cells.get('n_cells'))} cells."
+    return f"Endpoint: {endpoint.replace('_', ' ')}. {where}. {count(cells.get('n_cells'))} cells."
 
 
 def interval_words(view: RunView) -> str:
@@ -499,10 +338,10 @@ def interval_words(view: RunView) -> str:
     return f"Bars: {100 * (1 - view.alpha):g} % intervals{clustered}"
 
 
-def with_pooled(view: RunView, what: str) -> str:
+def with_pooled(view: RunView, what: str, endpoint: str = "reference_recovery") -> str:
     """Alternative text of a figure: what it shows, and the pooled AUROCs; the tables carry the other numbers."""
     pooled = []
-    for model, reference in view.contexts:
+    for model, reference in view.contexts_of(endpoint):
         row = view.step(model, reference, "pooled")
         if row is not None and not is_missing(row["value"]):
             pooled.append(f"{view.label(model)} on {reference} {fixed(row['value'])}")

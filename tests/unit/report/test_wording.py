@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from regulens.report import read_run, sections, wording
+from regulens.report import claims, read_run, sections, wording
 from regulens.report.html import render_html
 from regulens.testing.example_run import CLAIMS, write_example_run
 
@@ -30,7 +30,7 @@ def test_every_verdict_stands_with_its_rule(page: str, built: Path) -> None:
 def test_sentences_differ_by_state(built: Path, claim: str) -> None:
     view = read_run(built)
     base = {"claim": claim, "title": "t", "model": "scgpt-mini", "reference": "dorothea"}
-    said = {s: wording.verdict_sentence(view, base | {"state": s}) for s in wording.STATES}
+    said = {s: claims.verdict_sentence(view, base | {"state": s}) for s in wording.STATES}
     assert len(set(said.values())) == 3
     assert all(MARK in s and "dorothea" in s for s in said.values())
     for a, b in itertools.permutations(said.values(), 2):
@@ -43,20 +43,20 @@ def test_flipping_a_state_flips_the_words(built: Path, tmp_path: Path, edited: A
     first = read_run(built).run["verdicts"][0]
     assert first["state"] == "not supported"
     edited(other, lambda r: r["verdicts"][0].update(state="supported"))
-    before = wording.verdict_sentence(read_run(built), first)
-    after = wording.verdict_sentence(read_run(other), first | {"state": "supported"})
+    before = claims.verdict_sentence(read_run(built), first)
+    after = claims.verdict_sentence(read_run(other), first | {"state": "supported"})
     old = (built / "report.html").read_text(encoding="utf-8")
     new = render_html(read_run(other), {})
     assert before in old and before not in new
     assert after in new and after not in old
     counts = [len(re.findall(r'<article class="card supported"', p)) for p in (old, new)]
     assert counts[1] == counts[0] + 1
-    assert wording.answers(read_run(built)) != wording.answers(read_run(other))
+    assert claims.answers(read_run(built)) != claims.answers(read_run(other))
 
 
 def test_an_unknown_claim_is_printed_with_its_state(built: Path) -> None:
     verdict = {"claim": "new", "title": "A new claim", "model": "scgpt-mini", "reference": "r", "state": "inconclusive"}
-    sentence = wording.verdict_sentence(read_run(built), verdict)
+    sentence = claims.verdict_sentence(read_run(built), verdict)
     assert "A new claim" in sentence and "inconclusive" in sentence and MARK in sentence
 
 
@@ -132,12 +132,12 @@ def test_answers_count_states(built: Path, states: tuple[str, ...], said: str) -
     twin = type(view)(
         run=view.run | {"verdicts": verdicts}, tests=view.tests, results=view.results, tables={}, files={}, plan=""
     )
-    assert wording.answers(twin) == [said]
+    assert claims.answers(twin) == [said]
 
 
 def test_every_claim_has_a_sentence_for_every_state():
     from regulens.types.results import VerdictState
     from regulens.verdicts import RULES
 
-    lost = [(r.claim, str(s)) for r in RULES for s in VerdictState if (r.claim, str(s)) not in wording._SENTENCES]
+    lost = [(r.claim, str(s)) for r in RULES for s in VerdictState if (r.claim, str(s)) not in claims._SENTENCES]
     assert lost == []
