@@ -41,7 +41,7 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no notes.")] = False,
 ) -> None:
-    """Audit models on cells against networks; the same command resumes an interrupted run.
+    """Audit models on cells against networks and screens; the same command resumes an interrupted run.
 
     Prints the verdicts, and the path of report.html on the last line.
     """
@@ -62,7 +62,7 @@ def audit(
 def _as_json(run: Run, html: Path) -> dict[str, Any]:
     """What a script needs: where the run is, what was decided, and under which plan."""
     record = run.record
-    kept = ("name", "plan_digest", "seed", "versions", "universes", "verdicts", "skipped", "demonstration")
+    kept = ("name", "plan_digest", "seed", "versions", "universes", "screens", "verdicts", "skipped", "demonstration")
     return {"run": str(run.path), "report": str(html)} | {key: record[key] for key in kept if key in record}
 
 
@@ -70,7 +70,9 @@ def _print_verdicts(run: Run) -> None:
     """The verdicts with their reasons, and what did not run."""
     console = out()
     labels = {m["name"]: m["label"] for m in run.record["models"]}
-    shown = table("Verdicts", "claim", "model", "reference", "verdict")
+    against = {(True, True): "reference or screen", (False, True): "screen"}
+    held = against.get((bool(run.record["references"]), bool(run.record["screens"])), "reference")
+    shown = table("Verdicts", "claim", "model", held, "verdict")
     for verdict in run.record["verdicts"]:
         state, model = verdict["state"], verdict["model"]
         shown.add_row(verdict["title"], labels.get(model, model), verdict["reference"], Text(state, _COLOURS[state]))

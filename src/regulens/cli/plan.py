@@ -56,15 +56,42 @@ def _print_inputs(found: dict[str, Any]) -> None:
         shown.add_row(m["label"], m["family"], size, *map(_text, numbers))
     console.print(shown)
     console.print()
-    shown = table("Networks", "network", "rows and edges")
-    for reference in found["references"]:
-        shown.add_row(reference["name"], _text({k: n for k, n in reference["counts"].items() if n}))
-    console.print(shown)
-    console.print()
+    if found["references"]:
+        shown = table("Networks", "network", "rows and edges")
+        for reference in found["references"]:
+            shown.add_row(reference["name"], _text({k: n for k, n in reference["counts"].items() if n}))
+        console.print(shown)
+        console.print()
+    for screen in found["screens"]:
+        _print_screen(screen)
     shown = table("Universes", "universe", "counts", "restrictions")
     for universe in found["universes"]:
         shown.add_row(universe["name"], _text(universe["counts"]), "; ".join(universe["restrictions"]))
     console.print(shown)
+    console.print()
+
+
+def _print_screen(screen: dict[str, Any]) -> None:
+    """What a screen offers, what was recognised, what is wrong with it, and why perturbations are lost."""
+    console = out()
+    counts = screen["counts"]
+    console.print(
+        f"Screen {screen['name']}: {_text(counts['perturbations_evaluable'])} of {_text(counts['perturbations'])} "
+        f"perturbations can be evaluated, {_text(counts['evaluable'])} responses",
+        markup=False,
+    )
+    console.print(f"  a gene responds if: {screen['rule']}", markup=False)
+    console.print(f"  modality: {screen['modality'] or 'not declared'}; controls: {_text(screen['n_controls'])}")
+    for note in (*screen["notes"], screen["modality_problem"], *screen["flags"]):
+        if note:
+            console.print(f"  {note}", markup=False)
+    reasons: dict[str, list[str]] = {}
+    for name, why in screen["lost"].items():
+        reasons.setdefault(why, []).append(name)
+    for why, names in reasons.items():
+        console.print(f"  not evaluated ({why}): {', '.join(names)}", markup=False, soft_wrap=True)
+    if any(screen["dropped"].values()):
+        console.print(f"  cells dropped: {_text(screen['dropped'])}", markup=False)
     console.print()
 
 

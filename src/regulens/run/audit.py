@@ -229,6 +229,10 @@ def audit(
     (out / "run.json").unlink(missing_ok=True)
     write_table(ledger_plan_table(ledger), out / "state" / "planned_tests")
     write_table(prepared.cells.alignment.table, out / "tables" / "gene_ids")
+    for name, screen in prepared.screens.items():
+        stem = name.replace("/", "-")
+        write_table(screen.checks, out / "tables" / f"screen_checks__{stem}")
+        write_table(screen.labels.to_frame(), out / "tables" / f"responders__{stem}")
 
     models: list[dict[str, Any]] = []
     outcomes: list[tuple[PlannedAnalysis, AnalysisOutcome]] = []

@@ -300,6 +300,22 @@ class ResponseLabels:
             counts=counts, restrictions=tuple(restrictions), name=name,
         )  # fmt: skip
 
+    def to_frame(self) -> pd.DataFrame:
+        """Every responder: ``perturbation, gene, effect, p, q`` (NaN where effects have no p), strongest first."""
+        i, j = np.nonzero(self.positive)
+        missing = np.full(len(i), np.nan)
+        frame = pd.DataFrame(
+            {
+                "perturbation": np.asarray(self.effects.perturbations, dtype=object)[i],
+                "gene": np.asarray(self.effects.genes, dtype=object)[j],
+                "effect": self.effects.effect[i, j],
+                "p": missing if self.effects.p is None else self.effects.p[i, j],
+                "q": missing if self.q is None else self.q[i, j],
+            }
+        )
+        order = frame["effect"].abs().sort_values(ascending=False, kind="stable").index
+        return frame.loc[order].sort_values("perturbation", kind="stable", ignore_index=True)
+
     @property
     def digest(self) -> str:
         """Digest of effects and rule."""
