@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("torch", reason="extraction needs the extra 'models'")
 
 from regulens.errors import DigestMismatchError, InputError, NamespaceError, PlanError, SchemaError, StoreError
+from regulens.plan import Plan
 from regulens.run.audit import audit
 from regulens.run.preview import preview
 from regulens.testing.tiny_study import write_reference, write_tiny_study
@@ -156,6 +157,25 @@ def test_an_added_analysis_or_reference_moves_no_other_number(finished, study, t
     theirs = other.results.set_index(key)["value"].sort_index()
     common = theirs[theirs.index.get_level_values("reference") == "reference"]
     assert common.equals(mine)
+
+
+def test_a_reference_that_changed_only_in_its_signs_is_read_anew(tmp_path):
+    """Same file name, plan, pairs and so universe: an analysis that reads signs must not reuse its old answer."""
+    write_tiny_study(tmp_path)
+    text = (tmp_path / "reference.tsv").read_text().splitlines()
+    listed = Plan.read(tmp_path / "study.yaml").with_overrides(
+        {"analyses": ["tf_resolution", "reference_sensitivity"], "models": [f"scgpt:{tmp_path / 'scgpt-tiny'}"]}
+    )
+    out = tmp_path / "out"
+    old = audit(listed, out=out, jobs=1)
+    before = contents(out / "tables")
+    rows = [line.split("\t") for line in text[1:]]
+    same = [[s, t, "1"] for s, t, _ in rows]
+    (tmp_path / "reference.tsv").write_text("\n".join(["\t".join(r) for r in [text[0].split("\t"), *same]]) + "\n")
+    again, fresh = audit(listed, out=out, jobs=1), audit(listed, out=tmp_path / "fresh", jobs=1)
+    assert contents(again.path) == contents(fresh.path)
+    assert old.record["universes"] == again.record["universes"]
+    assert contents(out / "tables") != before  # some table depends on the signs, or this test would show nothing
 
 
 def test_a_preview_writes_nothing_and_tells_what_will_run(study, tmp_path, monkeypatch):
