@@ -16,7 +16,18 @@ from regulens.analyses import degree_null
 from regulens.analyses.base import ANALYSES, TestRequest
 from regulens.testing.worlds.expectations import CLAIM, EXPECTATIONS, SETTINGS, SMALLER, SPINE
 from regulens.testing.worlds.kinds import KINDS
-from regulens.testing.worlds.measure import COLUMNS, Answer, Task, answers_of, asked_of, summarise_answers, tasks_of
+from regulens.testing.worlds.measure import (
+    COLUMNS,
+    Answer,
+    Task,
+    answers_of,
+    asked_of,
+    merged,
+    summarise_answers,
+    tasks_of,
+    unanswered,
+)
+from regulens.testing.worlds.screen_expectations import SCREEN_SETTINGS
 from regulens.verdicts import RULES
 
 SEEDS = 3
@@ -133,7 +144,7 @@ def test_every_confirmatory_test_and_claim_has_one_expectation():
 
 
 def test_every_kind_of_world_is_used():
-    used = {SETTINGS[s][0] for e in EXPECTATIONS for s in (*e.answers, *e.silent)}
+    used = {SETTINGS[s][0] for e in EXPECTATIONS for s in (*e.answers, *e.silent) if s not in SCREEN_SETTINGS}
     assert used == set(KINDS)
 
 
@@ -163,3 +174,30 @@ def test_tasks_are_worlds_of_consecutive_seeds():
         ("no_signal", 7), ("no_signal", 8), ("planted_pairs", 7), ("planted_pairs", 8)
     ]  # fmt: skip
     assert set(SPINE) <= set(tasks[0].analyses)
+
+
+def test_a_measurement_goes_on_where_it_was_stopped():
+    tasks = tasks_of(["no_signal"], n_worlds=2, first_seed=7)
+    own = [e for e in EXPECTATIONS if "no_signal" in (*e.answers, *e.silent)]
+    one = [Answer(analysis=e.analysis, test=e.test, setting="no_signal", seed=7, state="silent") for e in own]
+    assert unanswered(tasks, one) == [tasks[1]]
+    lost = [a for a in one if a.test != "above_degree"]
+    left = unanswered(tasks[:1], lost)
+    assert [t.analyses for t in left] == [("degree_null",)]
+    claim = [a for a in one if a.test != "beyond_degree"]  # a claim needs all that it is made from
+    assert set(unanswered(tasks[:1], claim)[0].analyses) == {*SPINE, "degree_null"}
+    assert unanswered(tasks[:1], one) == []
+
+
+def test_new_rows_take_the_place_of_old_ones():
+    e = EXPECTATIONS[0]
+    old, new = (
+        summarise_answers([
+            Answer(analysis=e.analysis, test=e.test, setting=s, seed=1, state=state) for s in settings
+        ])
+        for settings, state in (((e.silent[0], e.answers[0]), "silent"), ((e.answers[0],), "answers"))
+    )  # fmt: skip
+    both = merged(old, new)
+    assert both["world"].tolist() == [e.answers[0], e.silent[0]]  # in the order of declaration
+    assert both["n_answers"].tolist() == [1, 0]
+    assert merged(both.assign(test="gone"), new)["test"].tolist() == [e.test]  # what is no longer declared goes

@@ -6,16 +6,18 @@ a test of plain recovery in a world of hubs. What is declared and does not come 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
+from regulens.testing.worlds.expectation import CLAIM, Expectation
 from regulens.testing.worlds.kinds import KINDS
+from regulens.testing.worlds.screen_expectations import SCREEN_EXPECTATIONS, SCREEN_SETTINGS, SCREEN_SMALLER
 
 #: Name of a setting → kind and sizes. Every kind as it is, and no-signal worlds of other shapes.
-SETTINGS: dict[str, tuple[str, dict[str, int]]] = {kind: (kind, {}) for kind in KINDS} | {
+SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {kind: (kind, {}) for kind in KINDS} | {
     "no_signal, 12 layers": ("no_signal", {"n_layers": 12, "n_heads": 1}),
     "planted_pairs, 12 layers": ("planted_pairs", {"n_layers": 12, "n_heads": 1}),
     "no_signal, 600 cells": ("no_signal", {"n_layers": 2, "n_heads": 1, "n_cells": 600}),
+    **SCREEN_SETTINGS,
 }
 
 #: Parameters that make an analysis affordable in hundreds of small worlds, by analysis.
@@ -26,49 +28,8 @@ SMALLER: dict[str, dict[str, Any]] = {
     "reference_sensitivity": {"dropped": [0.5], "draws": 10},
     "cell_count_scaling": {"replicates": 6, "sizes": 5, "negatives": 4000},
     "composition_control": {"replicates": 6, "negatives": 4000},
+    **SCREEN_SMALLER,
 }
-
-CLAIM = "claim"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expectation:
-    """What one confirmatory test, or one claim, must do in which settings.
-
-    Parameters
-    ----------
-    analysis
-        Registered name, or ``claim``.
-    test
-        Name of the test or of the claim.
-    answers, silent
-        Keys of `SETTINGS`.
-    upwards
-        Whether only a positive effect is an answer; False for tests of a difference, of spread or of a trend.
-    needs
-        Analyses that a claim is made from.
-    why
-        Setting → sentence, where what is measured differs from what is declared and the cause is known.
-    """
-
-    analysis: str
-    test: str
-    answers: tuple[str, ...] = ()
-    silent: tuple[str, ...] = ()
-    upwards: bool = True
-    needs: tuple[str, ...] = ()
-    why: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def is_claim(self) -> bool:
-        """Whether this is a claim, decided from several tests."""
-        return self.analysis == CLAIM
-
-    @property
-    def alarms(self) -> float:
-        """Share of silent worlds in which an answer is tolerated: alpha for a test, one in a hundred for a claim."""
-        return 0.01 if self.is_claim else 0.05
-
 
 SPINE = ("reference_recovery", "gene_level_baselines", "expression_matched", "coexpression_dominance")
 #: Reference pairs are attended as pairs, and many are known.
@@ -222,4 +183,5 @@ EXPECTATIONS: tuple[Expectation, ...] = (
         analysis=CLAIM, test="beyond_coexpression", needs=SPINE, answers=PLANTED,
         silent=(*NOTHING, *COEXPRESSED, *EXPRESSED, *PROMINENT, "too_few_positives", "one_regulator"),
     ),
+    *SCREEN_EXPECTATIONS,
 )  # fmt: skip

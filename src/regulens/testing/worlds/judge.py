@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from regulens.analyses.base import ANALYSES, AnalysisInput
+from regulens.types.endpoints import Endpoint
 from regulens.types.ledger import TestLedger
 from regulens.types.results import AnalysisOutcome, Verdict
 from regulens.verdicts import decide
@@ -38,7 +39,9 @@ def judge(
         for record in outcome.records:
             ledger.record(record)
     ledger.close()
+    endpoint = Endpoint.REFERENCE_RECOVERY if inp.screen is None else Endpoint.PERTURBATION_RESPONSE
     verdicts = decide(
-        outcomes, ledger, model=inp.request.model, reference=inp.request.reference, settings=inp.request.settings
-    )
+        outcomes, ledger, model=inp.request.model, reference=inp.request.reference, settings=inp.request.settings,
+        endpoint=endpoint,
+    )  # fmt: skip
     return outcomes, ledger, verdicts

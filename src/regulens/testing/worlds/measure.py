@@ -7,7 +7,7 @@ below 0.05 and its effect points where its hypothesis does. A claim answers when
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,8 @@ from regulens.analyses.base import ANALYSES, StatisticsSettings
 from regulens.testing.worlds.expectations import EXPECTATIONS, SETTINGS, SMALLER, Expectation
 from regulens.testing.worlds.judge import judge
 from regulens.testing.worlds.kinds import make_world
+from regulens.testing.worlds.screen_expectations import SCREEN_SETTINGS
+from regulens.testing.worlds.screens import make_screen_world
 
 ALPHA = 0.05
 #: A test that must answer does so in at least this share of the worlds.
@@ -87,19 +89,38 @@ def tasks_of(settings: Iterable[str], *, n_worlds: int, first_seed: int, analyse
     ]
 
 
+def unanswered(tasks: Iterable[Task], answers: Sequence[Answer]) -> list[Task]:
+    """What is left of `tasks` when `answers` are known: analyses of which some test, or a claim, has no answer yet."""
+    known = {(a.setting, a.seed, a.analysis, a.test) for a in answers}
+    left = []
+    for task in tasks:
+        missing = {
+            name
+            for e in EXPECTATIONS
+            if task.setting in (*e.answers, *e.silent)
+            and set(e.needs or (e.analysis,)) <= set(task.analyses)
+            and (task.setting, task.seed, e.analysis, e.test) not in known
+            for name in (e.needs or (e.analysis,))
+        }
+        if missing:
+            left.append(replace(task, analyses=tuple(n for n in task.analyses if n in missing)))
+    return left
+
+
 def answers_of(task: Task) -> list[Answer]:
     """Make one world, run what is asked, and note what every expected test and claim says."""
     kind, sizes = SETTINGS[task.setting]
-    world = make_world(kind, seed=task.seed, **sizes)
+    world = (make_screen_world if task.setting in SCREEN_SETTINGS else make_world)(kind, seed=task.seed, **sizes)
     if task.twin:
         world = getattr(world, task.twin)()
-    _, ledger, verdicts = judge(world.input(settings=SETTINGS_OF_TESTS), task.analyses, parameters=SMALLER)
+    inp = world.input(settings=SETTINGS_OF_TESTS)
+    _, ledger, verdicts = judge(inp, task.analyses, parameters=SMALLER)
     table = ledger.table().set_index("id")
     found = []
     for e in EXPECTATIONS:
         if task.setting not in (*e.answers, *e.silent) or e.is_claim or e.analysis not in task.analyses:
             continue
-        row = table.loc[f"{e.analysis}/{world.summary.card.name}/{world.reference.name}/{e.test}"]
+        row = table.loc[f"{e.analysis}/{inp.request.model}/{inp.request.reference}/{e.test}"]
         base = {"analysis": e.analysis, "test": e.test, "setting": task.setting, "seed": task.seed}
         if row["undefined"]:
             found.append(Answer(**base, state="undefined"))
@@ -150,3 +171,12 @@ def summarise_answers(answers: Sequence[Answer]) -> pd.DataFrame:
                 )
             )  # fmt: skip
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def merged(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `old` that are still declared, with those of `new` in their place, in the order of declaration."""
+    key = ["analysis", "test", "world"]
+    both = pd.concat([t for t in (old, new) if len(t)], ignore_index=True)
+    both = both.drop_duplicates(key, keep="last").set_index(key)
+    declared = [(e.analysis, e.test, s) for e in EXPECTATIONS for s in (*e.answers, *e.silent)]
+    return both.loc[[k for k in declared if k in both.index]].reset_index()[list(COLUMNS)]

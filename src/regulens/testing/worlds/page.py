@@ -6,6 +6,8 @@ import pandas as pd
 
 from regulens.testing.worlds.expectations import CLAIM, SETTINGS
 from regulens.testing.worlds.kinds import KINDS
+from regulens.testing.worlds.screen_expectations import SCREEN_SETTINGS
+from regulens.testing.worlds.screens import SCREEN_KINDS
 
 START, END = "<!-- measured: start -->", "<!-- measured: end -->"
 
@@ -24,7 +26,11 @@ def _table(head: list[str], rows: list[list[str]]) -> list[str]:
 
 def worlds_table() -> str:
     """One row per kind of world and what is true in it."""
-    extra = [[f"`{name}`", f"`{kind}` with other sizes: {sizes}"] for name, (kind, sizes) in SETTINGS.items() if sizes]
+    extra = [
+        [f"`{name}`", f"`{kind}` with other sizes: {sizes}" if sizes else SCREEN_KINDS[kind]]
+        for name, (kind, sizes) in SETTINGS.items()
+        if sizes or name in SCREEN_SETTINGS
+    ]
     rows = [[f"`{kind}`", truth] for kind, truth in KINDS.items()]
     return "\n".join(_table(["world", "what is true in it"], rows + extra))
 

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from scipy.stats import rankdata
 
 from regulens.analyses.base import AnalysisInput, ScreenView, StatisticsSettings, TestRequest
 from regulens.analyses.build import build_input
 from regulens.errors import ParameterError, nearest
+from regulens.stats.screen_effects import effects_of
 from regulens.testing.worlds.causes import screen_coexpression, screen_gene_level, screen_pairs
 from regulens.testing.worlds.draft import Cause
 from regulens.testing.worlds.maps import summarise
@@ -178,23 +180,6 @@ def _screen(
     return Screen(name=name, cells=cells, obs=obs, modality="crispri")
 
 
-def effects_of_screen(screen: Screen) -> PerturbationEffects:
-    """Welch's t of log1p(CP10k), perturbed against control cells."""
-    from scipy.stats import ttest_ind
-
-    x = screen.cells.log_normalised().toarray()
-    control = screen.obs["control"].to_numpy()
-    who = screen.obs["perturbation"].to_numpy()
-    names = screen.perturbations
-    found = [ttest_ind(x[who == g], x[control], axis=0, equal_var=False) for g in names]
-    effect = np.stack([x[who == g].mean(axis=0) - x[control].mean(axis=0) for g in names])
-    p = np.stack([np.where(np.isnan(f.pvalue), 1.0, f.pvalue) for f in found])
-    return PerturbationEffects(
-        perturbations=names, genes=screen.cells.genes.symbols, effect=effect, p=p, se=None,
-        n_cells=np.array([(who == g).sum() for g in names]), n_controls=int(control.sum()), test="welch",
-    )  # fmt: skip
-
-
 def make_screen_world(
     kind: str, *, seed: int = 0, n_perturbations: int = 40, n_genes: int = 300, cells: bool = True,
     cells_per_perturbation: int = 60, n_controls: int = 400, effect: float = 1.2, unmeasured: float = 0.0,
@@ -213,7 +198,7 @@ def make_screen_world(
     unmeasured
         Share of genes that attention has and the screen did not measure, in [0, 1).
     ties
-        Number of values that attention has, so that many pairs are tied; 0 for as many as pairs.
+        Number of values that attention has, the same in every head, so that many pairs are tied; 0 for no rounding.
     second
         A second screen of 80 % of the perturbations: ``same`` changes in new cells, ``other`` changes, or none.
 
@@ -255,7 +240,7 @@ def make_screen_world(
     def world(change: np.ndarray, rows: np.ndarray, name: str, other: ScreenWorld | None) -> ScreenWorld:
         screen = _screen(draft, change, rows, name=name, **how)
         return ScreenWorld(
-            kind=kind, summary=summary, controls=controls, screen=screen, effects=effects_of_screen(screen),
+            kind=kind, summary=summary, controls=controls, screen=screen, effects=effects_of(screen),
             change=change[rows], with_cells=cells, second=other,
         )  # fmt: skip
 
@@ -271,14 +256,15 @@ def make_screen_world(
 
 
 def _tied(summary: AttentionSummary, values: int) -> AttentionSummary:
-    """Attention rounded to `values` values of its logarithm; sums stay sums over the same counts."""
-    counts = np.asarray(summary.counts)[:, None, None, None]
-    mean = np.divide(summary.sums, counts, out=np.zeros(summary.sums.shape), where=counts > 0)
-    log = np.log(np.where(mean > 0, mean, 1.0))
-    seen = log[mean > 0]
-    step = max(float(np.ptp(seen)) / values, 1e-9)
-    rounded = np.exp(np.floor((log - seen.min()) / step) * step + seen.min())
-    return replace(summary, sums=np.asarray(np.where(mean > 0, rounded, 0.0) * counts, dtype=np.float32))
+    """Pooled attention in `values` bins of equal numbers of pairs, the same in every head, layer and partition."""
+    counts = np.asarray(summary.counts)
+    number = counts.sum(axis=0)
+    mean = np.asarray(summary.sums).mean(axis=(1, 2), dtype=np.float64).sum(axis=0) / np.maximum(number, 1)
+    rank = rankdata(mean.reshape(len(mean), -1), axis=1).reshape(mean.shape)
+    level = np.ceil(values * rank / rank[0].size) * 2.0**-12  # sums of such numbers are exact
+    sums = level * counts[:, None, None, None]
+    shape = np.asarray(summary.sums).shape
+    return replace(summary, sums=np.array(np.broadcast_to(sums, shape), dtype=np.float32))
 
 
 def make_screen_input(
