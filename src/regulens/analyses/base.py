@@ -288,6 +288,7 @@ ANALYSES: Registry[AnalysisSpec] = Registry(
         "cell_count_scaling": "regulens.analyses.cell_count_scaling:SPEC",
         "composition_control": "regulens.analyses.composition_control:SPEC",
         "metric_dependence": "regulens.analyses.metric_dependence:SPEC",
+        "perturbation_recovery": "regulens.analyses.perturbation_recovery:SPEC",
     },
     group="regulens.analyses",
 )

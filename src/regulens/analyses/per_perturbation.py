@@ -236,7 +236,8 @@ class PerPerturbation:
             raise ParameterError(message)
         return self.names.index(name)
 
-    def _inference(self, d: Deviations, over: str) -> Inference:
+    def inference_of(self, d: Deviations, over: str = "both") -> Inference:
+        """Standard error, df and words from delete-one deviations (`over`: both, or perturbations alone)."""
         if over not in ("both", "perturbation"):
             message = f"Expected over 'both' or 'perturbation', got {over!r}."
             raise ParameterError(message)
@@ -265,7 +266,7 @@ class PerPerturbation:
         """Mean AUROC over perturbations of some scores (all by default)."""
         chosen = [self._index(n) for n in (self.names if names is None else names)]
         d = mean_auroc_deviations(self.edges.scores[chosen], self.rows, cluster=self.cluster)
-        return self._inference(d, over)
+        return self.inference_of(d, over)
 
     def differences(self, name: str, others: tuple[str, ...] | list[str], *, over: str = "both") -> Inference:
         """Mean AUROC of `name` minus that of each of `others`, paired within perturbations; one entry per other."""
@@ -274,7 +275,7 @@ class PerPerturbation:
             baseline=self.edges.scores[self._index(name)], cluster=self.cluster,
         )  # fmt: skip
         turned = replace(d, estimate=-d.estimate, regulator=-d.regulator, target=-d.target)
-        return self._inference(turned, over)
+        return self.inference_of(turned, over)
 
     def mean_of(self, values: np.ndarray) -> Inference:
         """Mean of any number per perturbation, shapes ``(perturbation,)`` or ``(score, perturbation)``.
@@ -283,7 +284,7 @@ class PerPerturbation:
         """
         mean, moved, spread = mean_deviations_over_rows(values, cluster=self.cluster)
         d = Deviations(estimate=mean, regulator=moved, target=moved[:, :0], edge_variance=spread)
-        return self._inference(d, "perturbation")
+        return self.inference_of(d, "perturbation")
 
     def above_chance(self, name: str, metric: str = "auroc", *, over: str = "both") -> Effect:
         """Mean of a metric minus its chance value; metrics other than the AUROC hold genes fixed."""

@@ -1,0 +1,311 @@
+"""Does the score of (perturbed gene → gene) say which genes respond when the gene is perturbed?
+
+One AUROC per perturbation, averaged; beside it all pairs in one ranking. Attention is that of control cells only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from regulens.analyses.base import AnalysisInput, AnalysisSpec, TestRequest
+from regulens.analyses.common import TestDesign, plan_tests, test_id
+from regulens.analyses.inference import effects_of
+from regulens.analyses.nested_perturbations import nested_over_perturbations
+from regulens.analyses.per_perturbation import (
+    METHOD,
+    RECALL_AT,
+    UNIT,
+    PerPerturbation,
+    screen_refused,
+    screen_result_of,
+)
+from regulens.analyses.perturbation_published import PUBLISHED_DESIGNS, run_published
+from regulens.stats.cluster import max_t_p
+from regulens.stats.rank_tests import RankTest
+from regulens.types.edges import EdgeScores
+from regulens.types.endpoints import Endpoint, Protocol
+from regulens.types.estimates import Estimate, Undefined
+from regulens.types.ledger import PlannedTest, TestRecord
+from regulens.types.results import AnalysisOutcome
+
+NAME = "perturbation_recovery"
+COEXPRESSION = "coexpression_abs"
+
+DESIGNS = (
+    TestDesign(
+        name="mean_above_chance",
+        hypothesis="The pre-specified attention score ranks the genes that respond to a perturbation above the "
+        "others: mean AUROC over perturbations > 0.5",
+        unit=UNIT, method=METHOD,
+    ),
+    TestDesign(
+        name="attention_minus_coexpression",
+        hypothesis="Attention and co-expression differ in how they rank the genes that respond: mean paired "
+        "difference of AUROC is not 0",
+        side="two-sided", unit=UNIT, method=METHOD,
+    ),
+    TestDesign(
+        name="layer_nested_above_chance",
+        hypothesis="A layer chosen on some perturbations and genes ranks the genes that respond to other "
+        "perturbations above others: mean AUROC > 0.5",
+        unit=UNIT, method=METHOD,
+    ),
+    TestDesign(
+        name="attention_minus_coexpression_ranks",
+        hypothesis="Attention and co-expression differ in AUROC over perturbations, given these genes",
+        side="two-sided", unit="perturbation", method="Wilcoxon signed-rank over perturbations, genes held fixed",
+        confirmatory=False,  # perturbations share genes: its p is not held to its level for other genes
+    ),
+    TestDesign(
+        name="attention_equals_coexpression",
+        hypothesis="Attention and co-expression differ by less than the smallest AUROC difference of interest",
+        side="two-sided", unit=UNIT, method=f"two one-sided tests, {METHOD}", confirmatory=False,
+    ),
+)  # fmt: skip
+
+_CHOSEN = "layer chosen on other perturbations and genes"
+
+TABLES = {
+    "pert_auroc": [
+        "perturbation", "score", "n_pos", "n_neg", "auroc", "auprc", "prevalence",
+        *(f"recall_at_{k}" for k in RECALL_AT),
+    ],
+    "pert_summary": [
+        "score", "direction", "n_perturbations", "auroc", "low", "high", "se", "fixed_genes_low", "fixed_genes_high",
+        "median", "sd", "above_half", "pooled_auroc", "pooled_low", "pooled_high", "auprc", "prevalence", "auprc_ratio",
+        *(name for k in RECALL_AT for name in (f"recall_at_{k}", f"recall_at_{k}_chance")), "note",
+    ],
+    "pert_layers": [
+        "score", "layer", "direction", "auroc", "low", "high", "p_maxt", "delta_coexpression", "delta_low",
+        "delta_high",
+    ],
+    "pert_contrasts": [
+        "score", "other", "delta", "low", "high", "se", "p", "tost_p", "fixed_genes_low", "fixed_genes_high",
+        "wilcoxon_p", "wins", "note",
+    ],
+    "pert_nested": ["block", "layer", "auroc"],
+    "pert_fidelity": ["perturbation", "evaluated", "n_pos", "auroc", "reason"],
+}  # fmt: skip
+
+#: Rivals of the paired table: what is known of the genes alone, chance, and attention's own margins.
+RIVALS = ("marginal_product", "target_mean", "target_variance", "target_detection", "random")
+
+
+def plan(request: TestRequest) -> tuple[PlannedTest, ...]:
+    """Tests of this analysis for one model and screen."""
+    endpoint = Endpoint.PERTURBATION_RESPONSE
+    if request.protocol is Protocol.PUBLISHED:
+        return plan_tests(NAME, request, PUBLISHED_DESIGNS, endpoint=endpoint)
+    return plan_tests(NAME, request, DESIGNS, endpoint=endpoint)
+
+
+def layers_of(scores: EdgeScores) -> tuple[str, ...]:
+    """Names of the layers' means over heads, in order."""
+    return tuple(n for n, layer, head in zip(scores.names, scores.layers, scores.heads) if layer >= 0 and head < 0)
+
+
+def _renamed(scores: EdgeScores, suffix: str) -> EdgeScores:
+    return EdgeScores(
+        values=scores.values, observed=scores.observed, names=tuple(f"{n} {suffix}" for n in scores.names),
+        genes=scores.genes, regulators=scores.regulators, direction=scores.direction, layers=scores.layers,
+        heads=scores.heads,
+    )  # fmt: skip
+
+
+def _summary(inp: AnalysisInput, per: PerPerturbation, directions: dict[str, str]) -> pd.DataFrame:
+    """Every score: the mean with both errors, the pooled AUROC, the top of the list."""
+    settings = inp.request.settings
+    level, names = 1 - settings.alpha, list(directions)
+    mean, fixed, pooled = per.mean(names), per.mean(names, over="perturbation"), per.pooled(names)
+    (low, high), (f_low, f_high), (p_low, p_high) = (x.interval(level) for x in (mean, fixed, pooled))
+    rows = []
+    for k, name in enumerate(names):
+        auroc, ap = per.values(name), per.values(name, "average_precision")
+        row = {
+            "score": name, "direction": directions[name], "n_perturbations": per.n, "auroc": mean.estimate[k],
+            "low": low[k], "high": high[k], "se": mean.se[k], "fixed_genes_low": f_low[k],
+            "fixed_genes_high": f_high[k], "median": float(np.median(auroc)), "sd": float(auroc.std(ddof=1)),
+            "above_half": float((auroc > 0.5).mean()), "pooled_auroc": pooled.estimate[k], "pooled_low": p_low[k],
+            "pooled_high": p_high[k], "auprc": float(ap.mean()), "prevalence": float(per.prevalence.mean()),
+            "auprc_ratio": float((ap / per.prevalence).mean()), "note": mean.undefined[k],
+        }  # fmt: skip
+        for top in RECALL_AT:
+            metric = f"recall_at_{top}"
+            row |= {
+                metric: float(per.values(name, metric).mean()),
+                f"{metric}_chance": float(per.chance(metric).mean()),
+            }
+        rows.append(row)
+    return pd.DataFrame(rows, columns=TABLES["pert_summary"])
+
+
+def _layers(inp: AnalysisInput, direction: str) -> pd.DataFrame:
+    """Profile over layers in one direction, each against co-expression on identical pairs."""
+    settings = inp.request.settings
+    level, scores = 1 - settings.alpha, inp.attention[direction]
+    names = layers_of(scores)
+    if not names:
+        return pd.DataFrame(columns=TABLES["pert_layers"])
+    per = PerPerturbation.build(inp, scores.select(names), inp.coexpression.select([COEXPRESSION]))
+    mean, gap = per.mean(names), per.differences(COEXPRESSION, names)
+    (low, high), (g_low, g_high) = mean.interval(level), gap.interval(level)
+    joint = np.full(len(names), np.nan)
+    if any(not u for u in mean.undefined):
+        rng = inp.rng(f"bootstrap/{NAME}/layers/{direction}")
+        joint = max_t_p(mean, 0.5, draws=settings.bootstrap, rng=rng)["p_adjusted"]
+    at = dict(zip(scores.names, scores.layers))
+    return pd.DataFrame(
+        {
+            "score": names, "layer": [at[n] for n in names], "direction": direction, "auroc": mean.estimate,
+            "low": low, "high": high, "p_maxt": joint, "delta_coexpression": -gap.estimate, "delta_low": -g_high,
+            "delta_high": -g_low,
+        }
+    )[TABLES["pert_layers"]]  # fmt: skip
+
+
+def _fidelity(inp: AnalysisInput, per: PerPerturbation, primary: str) -> pd.DataFrame:
+    """Every perturbation of the screen: its check, whether it is evaluated, and why not."""
+    screen = inp.screen
+    assert screen is not None
+    checks = screen.checks
+    names = screen.labels.effects.perturbations
+    auroc = dict(zip(per.perturbations, per.values(primary).tolist()))
+    n_pos = dict(zip(per.perturbations, per.n_pos.tolist()))
+    none = "no responders, or no others, among the pairs that attention and co-expression observed"
+    table = pd.DataFrame(
+        {
+            "perturbation": names, "evaluated": [p in auroc for p in names],
+            "n_pos": [n_pos.get(p, np.nan) for p in names], "auroc": [auroc.get(p, np.nan) for p in names],
+            "reason": ["" if p in auroc else screen.lost.get(p, none) for p in names],
+        }
+    )  # fmt: skip
+    if "perturbation" not in checks:
+        return table
+    extra = [c for c in checks.columns if c == "perturbation" or c not in table]
+    return table.merge(checks[extra].drop_duplicates("perturbation"), on="perturbation", how="left")
+
+
+def screen_facts(inp: AnalysisInput) -> dict[str, object]:
+    """What verdict rules read of the screen itself."""
+    screen = inp.screen
+    assert screen is not None
+    effects = screen.labels.effects
+    return {
+        "modality": screen.modality, "modality_problem": screen.modality_problem, "design_flags": list(screen.flags),
+        "scale": effects.scale, "labels": screen.labels.rule.words(effects),
+        "perturbations": len(effects.perturbations), "has_cells": screen.cells is not None,
+    }  # fmt: skip
+
+
+def run(inp: AnalysisInput) -> AnalysisOutcome:
+    """Answer the question for one model and one screen."""
+    if inp.request.protocol is Protocol.PUBLISHED:
+        return run_published(inp, NAME)
+    request, settings = inp.request, inp.request.settings
+    level, primary = 1 - settings.alpha, request.primary
+    scores = inp.attention[request.direction]
+    layers = layers_of(scores)
+    names = list(dict.fromkeys([primary, *layers]))
+    other = next((d for d in inp.attention if d != request.direction), None)
+    sets = [scores.select(names)]
+    if other is not None:
+        sets.append(_renamed(inp.attention[other].select([primary]), other))
+    per = PerPerturbation.build(inp, *sets, inp.coexpression.select([COEXPRESSION]), inp.baselines.select(RIVALS))
+    if reason := per.refusal:
+        return screen_refused(inp, NAME, DESIGNS, reason, per=per, tables=TABLES, steps=("pooled", "layer"))
+    ids = {d.name: test_id(NAME, request, d.name) for d in DESIGNS}
+    own = per.above_chance(primary)
+    records = [own.record(ids["mean_above_chance"], side="greater", level=level)]
+
+    rivals = [n for n in per.names if n not in names]
+    contrasts = {
+        n: per.contrast(primary, n, delta=settings.seoi, draws=settings.bootstrap, level=level,
+                        rng=inp.rng(f"bootstrap/{NAME}/{n}"))
+        for n in rivals
+    }  # fmt: skip
+    gap = contrasts[COEXPRESSION]
+    records.append(gap.effect.record(ids["attention_minus_coexpression"], side="two-sided", level=level))
+    nested = nested_over_perturbations(per, layers, inp.rng(f"split/{NAME}"))
+    chosen: Estimate | Undefined = Undefined(reason=nested.reason)
+    if nested.effect is None:
+        records.append(TestRecord(id=ids["layer_nested_above_chance"], undefined=nested.reason, n_units=per.n))
+    else:
+        records.append(nested.effect.record(ids["layer_nested_above_chance"], side="greater", level=level))
+        chosen = nested.effect.estimate(null_value=0.5, level=level)
+    ranks, paired = ids["attention_minus_coexpression_ranks"], gap.wilcoxon
+    if isinstance(paired, RankTest):
+        records.append(
+            TestRecord(id=ranks, statistic=paired.statistic, effect=gap.effect.value, p_raw=paired.p, n_units=per.n)
+        )
+    else:
+        records.append(TestRecord(id=ranks, undefined=paired.reason, n_units=per.n))
+    equal = gap.effect.p_equivalent(settings.seoi)
+    records.append(
+        gap.effect.record(ids["attention_equals_coexpression"], side="two-sided", level=1 - 2 * settings.alpha,
+                          p_raw=equal)
+    )  # fmt: skip
+
+    directions = {primary: request.direction} | dict.fromkeys(rivals, "none")
+    if other is not None:
+        directions[f"{primary} {other}"] = other
+    profile = pd.concat([_layers(inp, d) for d in inp.attention], ignore_index=True)
+    tables = {
+        "pert_auroc": per.table()[TABLES["pert_auroc"]],
+        "pert_summary": _summary(inp, per, directions),
+        "pert_layers": profile,
+        "pert_contrasts": pd.DataFrame(
+            [c.row(level=level) for c in contrasts.values()], columns=TABLES["pert_contrasts"]
+        ),
+        "pert_nested": pd.DataFrame(
+            [(b, c, a) for b, (c, a) in enumerate(zip(nested.chosen, nested.block_auroc))],
+            columns=TABLES["pert_nested"],
+        ),
+        "pert_fidelity": _fidelity(inp, per, primary),
+    }
+    pooled = effects_of(per.pooled([primary, COEXPRESSION]), null_value=0.5)
+    (rival,) = effects_of(per.mean([COEXPRESSION]), null_value=0.5)
+    precision = per.above_chance(primary, "average_precision")
+    results = (
+        screen_result_of(inp, NAME, per, score=primary, step="pooled",
+                         estimate=own.estimate(null_value=0.5, level=level)),
+        screen_result_of(inp, NAME, per, score=_CHOSEN, step="layer", estimate=chosen,
+                         stream=inp.stream_name(f"split/{NAME}")),
+        screen_result_of(inp, NAME, per, score=COEXPRESSION, step="coexpression",
+                         estimate=rival.estimate(null_value=0.5, level=level)),
+        screen_result_of(inp, NAME, per, score=f"{primary} - {COEXPRESSION}", metric="mean_auroc_difference",
+                         null_value=0.0, estimate=gap.effect.estimate(null_value=0.0, level=level)),
+        screen_result_of(inp, NAME, per, score=f"{primary}, all pairs in one ranking", metric="auroc",
+                         estimate=pooled[0].estimate(null_value=0.5, level=level)),
+        screen_result_of(inp, NAME, per, score=f"{primary}, average precision - prevalence",
+                         metric="mean_auprc_above_prevalence", null_value=0.0,
+                         estimate=precision.estimate(null_value=0.0, level=level)),
+    )  # fmt: skip
+    facts: dict[str, object] = {
+        **per.counts(), **screen_facts(inp), "primary": primary, "primary_pre_specified": True,
+        "nested_layers": list(nested.chosen), "coexpression_delta": gap.effect.value,
+        "coexpression_tost_p": None if np.isnan(equal) else equal, "mean_auroc": own.value + 0.5,
+    }  # fmt: skip
+    if not own.undefined:
+        low, high = own.bounds(level)
+        facts |= {"mean_auroc_low": low + 0.5, "mean_auroc_high": high + 0.5}
+    return AnalysisOutcome(
+        analysis=NAME, model=request.model, reference=request.reference, results=results, tables=tables,
+        records=tuple(records), facts=facts, dropped=per.dropped(),
+    )  # fmt: skip
+
+
+SPEC = AnalysisSpec(
+    name=NAME,
+    version=1,
+    title="Prediction of perturbation responses",
+    question="Does attention of the perturbed gene say which genes respond when it is perturbed?",
+    endpoint=Endpoint.PERTURBATION_RESPONSE,
+    needs=("attention", "expression", "screen"),
+    plan=plan,
+    run=run,
+    reference="Hanley & McNeil 1982; Wilcoxon 1945; Schuirmann 1987; Cameron, Gelbach & Miller 2011",
+    falsified_by="A mean AUROC over perturbations whose interval includes 0.5, or that co-expression reaches as well.",
+    protocols=(Protocol.CORRECTED, Protocol.PUBLISHED),
+    scope="model_screen",
+)
