@@ -1,0 +1,267 @@
+"""Which cells of this file carry which perturbation? Columns found, labels read, counts verified; the rest counted.
+
+A screen is an AnnData with a perturbation a cell, which becomes a `Screen`, or a ready table of effects, which becomes
+`PerturbationEffects`. What was recognised by convention is said in ``Screen.notes``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from regulens.errors import InputError, ParameterError, ScaleError, examples, nearest
+from regulens.io.cell_files import matrix_bytes, open_cells, read_h5ad, require_cells
+from regulens.io.cells import Backed, read_cells
+from regulens.io.effect_tables import read_effects
+from regulens.io.gene_ids import Duplicates, GeneMap
+from regulens.io.roles import column_of
+from regulens.io.screen_columns import (
+    CELL_LINE,
+    GUIDE,
+    REPLICATE,
+    FoundLabels,
+    cells_by_nperts,
+    find_perturbations,
+    find_role,
+    modality_in,
+)
+from regulens.io.screen_labels import CONTROL, GENE, SEVERAL
+from regulens.io.screen_scale import mixed_scale
+from regulens.types.cells import Cells
+from regulens.types.screens import Modality, PerturbationEffects, Screen
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+MODALITIES = ("crispri", "crispra", "knockout")
+_CELL_FILES = (".h5ad", ".zarr", ".h5")
+
+
+def read_screen(
+    source: str | Path | AnnData | pd.DataFrame,
+    *,
+    name: str,
+    perturbation: str | None = None,
+    control: str | Sequence[str] | None = None,
+    guide: str | None = None,
+    replicate: str | None = None,
+    cell_line: str | None = None,
+    modality: Modality | None = None,
+    counts: str = "auto",
+    log1p_cp10k: bool = False,
+    total_counts: str | None = None,
+    gene_column: str | None = None,
+    duplicates: Duplicates = "refuse",
+    backed: Backed = "auto",
+    gene_map: GeneMap | None = None,
+) -> Screen | PerturbationEffects:
+    """Read a screen of perturbations: cells (``.h5ad``, AnnData zarr, an AnnData), or a ready table of effects.
+
+    Parameters
+    ----------
+    perturbation
+        Column of ``obs`` with the perturbed gene; recognised by default. Of a table of effects, the column of the
+        perturbed gene.
+    control
+        Label or labels of control cells; recognised by default (control, non-targeting, NT, ctrl, ...).
+    guide, replicate, cell_line
+        Columns of ``obs``; recognised by default where there are any.
+    modality
+        What a perturbation does to its gene; by default what ``obs['perturbation_type']`` says, if it says so.
+    counts, log1p_cp10k, total_counts, duplicates, backed
+        As in `regulens.io.cells.read_cells`.
+    gene_column
+        Column of ``var`` with gene ids; of a table of effects, the column of the measured gene.
+    gene_map
+        By default the bundled human table.
+
+    Returns
+    -------
+    A `Screen` of cells with one perturbed gene each and control cells; or `PerturbationEffects`.
+
+    Raises
+    ------
+    SchemaError
+        When a column does not exist, or none or several could be the perturbation.
+    InputError
+        When there are no control cells, no such control label, or no perturbed gene.
+    ScaleError
+        When there are no raw counts; where only some cells have them, the message says which.
+    """
+    if modality is not None and modality not in MODALITIES:
+        message = (
+            f"Expected modality to be one of {', '.join(MODALITIES)}, got '{modality}'."
+            f"{nearest(str(modality).lower(), MODALITIES)} Name what a perturbation does to its gene."
+        )
+        raise ParameterError(message)
+    gene_map = GeneMap.bundled() if gene_map is None else gene_map
+    if _is_table(source):
+        about = {
+            "control": control, "guide": guide, "replicate": replicate, "cell_line": cell_line,
+            "total_counts": total_counts, "log1p_cp10k": log1p_cp10k or None,
+        }  # fmt: skip
+        given = [k for k, v in about.items() if v is not None]
+        if given:
+            message = (
+                f"Expected no options about cells for '{name}', got {', '.join(given)}: it is a table of effects. "
+                "Leave them out, or give the cells."
+            )
+            raise ParameterError(message)
+        return read_effects(
+            source, name=name, perturbation=perturbation, gene_column=gene_column, gene_map=gene_map
+        )  # fmt: skip
+
+    obs, var = _annotation(source)
+    label = Path(source).name if isinstance(source, str | Path) else name
+    ids = var.index if gene_column is None else column_of(var, gene_column, purpose="gene ids", table="var")
+    measured = {gene_map.resolve(str(i)).symbol for i in ids}
+    found = find_perturbations(
+        obs, column=perturbation, control=control, gene_map=gene_map, measured=sorted(measured), label=label
+    )
+    roles: dict[str, np.ndarray] = {}
+    origin: list[str] = []
+    notes = list(found.notes)
+    for role, column, names in (
+        ("guide", guide, GUIDE), ("replicate", replicate, REPLICATE), ("cell_line", cell_line, CELL_LINE),
+    ):  # fmt: skip
+        labels, taken, note = find_role(obs, column, role=role, names=names, taken=found.column)
+        if labels is not None:
+            roles[role] = labels
+            origin.append(taken)
+            notes += [note] if note else []
+    said, otherwise, note = modality_in(obs, label)
+    notes += [note] if note else []
+    if modality is not None and said not in (None, modality):
+        notes.append(f"the modality was declared as {modality}, although the file says {said}")
+    if found.reading.rule and "guide" not in roles:
+        roles["guide"] = found.labels
+
+    try:
+        cells = read_cells(
+            source, counts=counts, log1p_cp10k=log1p_cp10k, gene_column=gene_column, duplicates=duplicates,
+            total_counts=total_counts, name=name, gene_map=gene_map, backed=backed,
+        )  # fmt: skip
+    except ScaleError as error:
+        mixed = mixed_scale(source, counts=counts, obs=obs, columns=tuple(reversed(origin)), label=label)
+        if mixed:
+            raise ScaleError(mixed) from error
+        raise
+    keep, dropped = _usable(obs, found, otherwise)
+    at = pd.Index(obs.index.astype(str)).get_indexer(cells.obs.index)
+    lost_counts = dict(cells.dropped)
+    rows = np.flatnonzero(keep[at])
+    frame = _frame(found, roles, at[rows])
+    _require_both(frame, found, dropped, label)
+    kept = cells if len(rows) == cells.n_cells else cells.subset(rows)
+    notes += _about_genes(frame, kept) + _about_sizes(obs, total_counts, cells, at)
+    if "perturbation_2" in obs and obs["perturbation_2"].nunique() > 1:
+        notes.append(
+            f"obs['perturbation_2'] has {obs['perturbation_2'].nunique()} values: a second treatment, over which "
+            "effects are pooled"
+        )
+    frame.index = kept.obs.index
+    counted = {**{k.replace("_", " "): v for k, v in lost_counts.items()}, **_among(dropped, at)}
+    return Screen(
+        name=name, cells=kept, obs=frame, modality=modality or said,
+        dropped={k: v for k, v in counted.items() if v}, notes=tuple(notes),
+    )  # fmt: skip
+
+
+def _is_table(source: Any) -> bool:
+    if isinstance(source, pd.DataFrame):
+        return True
+    if not isinstance(source, str | Path):
+        return False
+    path = Path(source).expanduser()
+    return not path.is_dir() and path.suffix.lower() not in _CELL_FILES
+
+
+def _annotation(source: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """``obs`` and ``var``, without the matrices where the file allows."""
+    if isinstance(source, str | Path):
+        path = Path(source).expanduser()
+        require_cells(path)
+        stored = read_h5ad(path) if matrix_bytes(path) is None else open_cells(path)
+        return stored.obs, stored.var
+    if not all(hasattr(source, a) for a in ("obs", "var", "X", "layers")):
+        message = (
+            f"Expected a path, an AnnData or a table of effects, got {type(source).__name__}. Wrap the matrix in an "
+            "AnnData first."
+        )
+        raise InputError(message)
+    return source.obs, source.var
+
+
+def _usable(obs: pd.DataFrame, found: FoundLabels, otherwise: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Cells with a control label or one perturbed gene, and the others by reason, one reason a cell."""
+    kinds = found.kinds()
+    reason = np.where(np.isin(kinds, [CONTROL, GENE]), "", kinds).astype(object)
+    number = cells_by_nperts(obs)
+    if number is not None:
+        open_ = reason == ""
+        reason[open_ & (number > 1)] = SEVERAL
+        reason[open_ & (number == 0) & (kinds == GENE)] = "a gene named, but nperts is 0"
+    reason[(reason == "") & otherwise & (kinds == GENE)] = "perturbed otherwise than by CRISPR"
+    return reason == "", {r: reason == r for r in sorted(set(reason) - {""})}
+
+
+def _among(dropped: dict[str, np.ndarray], at: np.ndarray) -> dict[str, int]:
+    """Cells by reason among those that had counts, so that the numbers add up."""
+    return {why: int(cells[at].sum()) for why, cells in dropped.items()}
+
+
+def _frame(found: FoundLabels, roles: dict[str, np.ndarray], rows: np.ndarray) -> pd.DataFrame:
+    control = found.kinds()[rows] == CONTROL
+    frame = pd.DataFrame({"perturbation": np.where(control, "", found.genes()[rows]), "control": control})
+    for role in ("guide", "replicate", "cell_line"):
+        if role in roles:
+            frame[role] = roles[role][rows].astype(str)
+    return frame
+
+
+def _require_both(frame: pd.DataFrame, found: FoundLabels, dropped: dict[str, np.ndarray], label: str) -> None:
+    lost = "; ".join(f"{int(cells.sum())} cells: {why}" for why, cells in dropped.items()) or "none left out"
+    if not frame["control"].any():
+        message = (
+            f"Expected control cells in obs['{found.column}'] of {label}, got labels "
+            f"{examples(found.reading.controls)} without a usable cell ({lost}). Check the label and the counts."
+        )
+        raise InputError(message)
+    if frame["control"].all():
+        names = [v for v, k in found.reading.kind.items() if k not in (CONTROL, GENE) and v]
+        message = (
+            f"Expected perturbed genes in obs['{found.column}'] of {label}, got none ({lost}"
+            f"{f'; such as {examples(names)}' if names else ''}). Name the column of perturbed genes (perturbation)."
+        )
+        raise InputError(message)
+
+
+def _about_genes(frame: pd.DataFrame, cells: Cells) -> list[str]:
+    perturbed = sorted(set(frame["perturbation"]) - {""})
+    outside = [p for p, i in zip(perturbed, cells.genes.index(perturbed)) if i < 0]
+    if not outside:
+        return []
+    words = (
+        f"{len(outside)} of {len(perturbed)} perturbed genes are not among the {cells.n_genes} genes measured "
+        f"({examples(outside)}): their own expression cannot be checked"
+    )
+    return [words]
+
+
+def _about_sizes(obs: pd.DataFrame, total_counts: str | None, cells: Cells, at: np.ndarray) -> list[str]:
+    """scPerturb's ``ncounts`` beside row sums: a file with part of the genes has smaller sums."""
+    if total_counts is not None or "ncounts" not in obs:
+        return []
+    said = pd.to_numeric(pd.Series(obs["ncounts"].to_numpy(dtype=object)[at]), errors="coerce").to_numpy()
+    ratio = float(np.nanmedian(said / cells.total_counts)) if np.isfinite(said).any() else 1.0
+    if not ratio > 1.05:
+        return []
+    words = (
+        f"obs['ncounts'] is {ratio:.3g} times the sum of a cell's counts (median): the file holds part of the genes; "
+        "library sizes are the sums unless total_counts names that column"
+    )
+    return [words]
