@@ -34,13 +34,13 @@ UNLABELLED = (
 
 #: How tools join several genes in one label.
 _JOINED = re.compile(r"\s*[+|;,&_]\s*")
-_NUMBERED = re.compile(r"^(?P<word>.*?)(?P<mark>[\s_.\-]*(?:sgrna|grna|guide|sg|g)?[\s_.\-]*)(?P<number>\d+)$", re.I)
+_NUMBER = re.compile(r"^(.*?)([\s_.\-]*)\d+$")
+#: What stands for "guide" between a gene and its number: anything like it after a separator, lower case without one.
+_MARK = r"(?:[\s_.\-]+(?i:sgrna|grna|guide|sg|g)|sgRNA|gRNA|guide|sg|g)"
+_GUIDE = re.compile(rf"^(.+?){_MARK}[\s_.\-]*\d+$")
 #: Names of guides, as rules that take the gene out of them; words for the report.
 GUIDE_RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
-    (
-        "gene, then g, sg or guide and a number",
-        re.compile(r"^(.+?)[\s_.\-]*(?:sgrna|grna|guide|sg|g)[\s_.\-]*\d+$", re.I),
-    ),
+    ("gene, then g, sg or guide and a number", _GUIDE),
     ("gene, then a separator and a number", re.compile(r"^(.+?)[\s_.\-]\d+$")),
 )
 #: Share of the labels that mean nothing otherwise which a rule has to turn into genes.
@@ -102,12 +102,15 @@ def control_word(label: str, gene_map: GeneMap) -> str:
     kinds |= dict.fromkeys(SAFE_HARBOUR, "safe harbour")
     if word in kinds:
         return kinds[word]
-    if found := _NUMBERED.match(str(label).strip()):
-        base = plain(found["word"])
-        known = gene_map.resolve(label).how not in ("unknown", "ambiguous") and bool(gene_map.ensembl)
-        if base in kinds and (found["mark"] or not known):
-            return kinds[base]
-    parts = [p for p in _JOINED.split(str(label).strip()) if p]
+    text = str(label).strip()
+    if (guide := _GUIDE.match(text)) and plain(guide[1]) in kinds:
+        return kinds[plain(guide[1])]
+    if (numbered := _NUMBER.match(text)) and plain(numbered[1]) in kinds:
+        # NT5 was a symbol, NT_5 never; without a separator genes come first.
+        known = bool(gene_map.ensembl) and gene_map.resolve(label).how not in ("unknown", "ambiguous")
+        if numbered[2] or not known:
+            return kinds[plain(numbered[1])]
+    parts = [p for p in _JOINED.split(text) if p]
     if len(parts) > 1:  # NegCtrl0_NegCtrl0
         each = {control_word(p, gene_map) for p in parts}
         if len(each) == 1:
