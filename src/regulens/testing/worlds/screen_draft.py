@@ -15,8 +15,10 @@ from regulens.rng import stream
 from regulens.testing.worlds.draft import Draft
 
 N_REPLICATES, N_FACTORS = 2, 4
-#: Log of a gene's transcripts per 10,000: mean and standard deviation over genes.
+#: Log of a gene's transcripts per 10,000: mean and standard deviation over genes. Half of them have fewer than 1.4.
 LEVEL = (0.3, 1.2)
+#: Every gene is well expressed and much alike, so that who responds is also seen to, whatever the gene.
+EQUAL_POWER = (1.5, 0.1)
 #: Median library size and standard deviation of its log; most transcripts are of genes outside the panel.
 LIBRARY = (8000.0, 0.3)
 #: Shape of the gamma part: variance of counts is mean + mean^2 / shape.
@@ -68,24 +70,26 @@ class ScreenDraft:
     @classmethod
     def draw(
         cls, kind: str, *, seed: int, n_perturbations: int, n_genes: int, n_controls: int, effect: float,
-        replicate_spread: float,
+        replicate_spread: float, level: tuple[float, float],
     ) -> ScreenDraft:  # fmt: skip
         """Draw genes and control cells.
 
         Parameters
         ----------
+        level
+            Mean and standard deviation of genes' log levels.
         replicate_spread
             Standard deviation of what a replicate adds to log levels.
         """
         rng = stream(seed, f"worlds/screen {kind}/genes")
-        level = LEVEL[0] + LEVEL[1] * rng.normal(size=n_genes)
-        seen = np.argsort(level)[n_genes // 3 :]  # a gene that is hardly expressed cannot be shown to be knocked down
+        levels = level[0] + level[1] * rng.normal(size=n_genes)
+        seen = np.argsort(levels)[n_genes // 3 :]  # a gene that is hardly expressed cannot be shown to be knocked down
         own = np.sort(rng.choice(seen, n_perturbations, replace=False))
         candidate = np.ones((n_perturbations, n_genes), dtype=bool)
         candidate[np.arange(n_perturbations), own] = False
         base = Draft(
             kind=f"screen {kind}", seed=seed, genes=tuple(f"G{k:04d}" for k in range(n_genes)), own=own,
-            prominence=rng.normal(size=n_genes), level=level, state=np.zeros(n_controls, dtype=np.int64),
+            prominence=rng.normal(size=n_genes), level=levels, state=np.zeros(n_controls, dtype=np.int64),
             donor=np.arange(n_controls) % N_REPLICATES, candidate=candidate, n_layers=N_LAYERS, n_heads=N_HEADS,
             n_edges=0, effect=effect,
         )  # fmt: skip

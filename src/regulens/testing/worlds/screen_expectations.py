@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from regulens.testing.worlds.expectation import Expectation
+from regulens.testing.worlds.screen_draft import EQUAL_POWER
 
 #: Name of a setting → kind of screen and options of `make_screen_world`.
 SCREEN_SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "screen: no_signal": ("no_signal", {}),
+    "screen: no_signal, equal power": ("no_signal", {"level": EQUAL_POWER}),
     "screen: planted_network": ("planted_network", {}),
     "screen: expression_only": ("expression_only", {}),
     "screen: shared_responders": ("shared_responders", {}),
@@ -27,4 +29,26 @@ SCREEN_SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
 #: Parameters that make an analysis of screens affordable in many small worlds, by analysis.
 SCREEN_SMALLER: dict[str, dict[str, Any]] = {}
 
-SCREEN_EXPECTATIONS: tuple[Expectation, ...] = ()
+#: Attention knows pairs of the network that responses follow.
+PLANTED = ("screen: planted_network", "screen: planted_network, 10 perturbations")
+#: Responses follow what attention knows of single genes: their expression, or that they respond to anything.
+PROMINENT = ("screen: expression_only", "screen: shared_responders")
+#: Attention and responses share nothing; in the last the responses are an artefact.
+NOTHING = (
+    "screen: no_signal", "screen: no_signal, equal power", "screen: no_signal, 10 perturbations",
+    "screen: replicate_confounded",
+)  # fmt: skip
+
+SCREEN_EXPECTATIONS: tuple[Expectation, ...] = (
+    *(
+        Expectation(
+            analysis="perturbation_recovery", test=test, answers=(*PLANTED, *PROMINENT, "screen: coexpression_only"),
+            silent=NOTHING,
+        )
+        for test in ("mean_above_chance", "layer_nested_above_chance")
+    ),
+    Expectation(  # elsewhere they do differ: co-expression is higher among genes that are seen to respond
+        analysis="perturbation_recovery", test="attention_minus_coexpression",
+        answers=(*PLANTED, "screen: coexpression_only"), silent=("screen: no_signal, equal power",), upwards=False,
+    ),
+)  # fmt: skip

@@ -21,7 +21,7 @@ from regulens.stats.screen_effects import effects_of
 from regulens.testing.worlds.causes import screen_coexpression, screen_gene_level, screen_pairs
 from regulens.testing.worlds.draft import Cause
 from regulens.testing.worlds.maps import summarise
-from regulens.testing.worlds.screen_draft import N_REPLICATES, ON_TARGET, ScreenCause, ScreenDraft
+from regulens.testing.worlds.screen_draft import LEVEL, N_REPLICATES, ON_TARGET, ScreenCause, ScreenDraft
 from regulens.types.attention import AttentionSummary
 from regulens.types.cells import Cells
 from regulens.types.genes import GeneAlignment, GeneVocabulary
@@ -183,7 +183,7 @@ def _screen(
 def make_screen_world(
     kind: str, *, seed: int = 0, n_perturbations: int = 40, n_genes: int = 300, cells: bool = True,
     cells_per_perturbation: int = 60, n_controls: int = 400, effect: float = 1.2, unmeasured: float = 0.0,
-    ties: int = 0, second: str = "",
+    ties: int = 0, second: str = "", level: tuple[float, float] = LEVEL,
 ) -> ScreenWorld:  # fmt: skip
     """Build one world of a screen; a function of its arguments only.
 
@@ -201,6 +201,8 @@ def make_screen_world(
         Number of values that attention has, the same in every head, so that many pairs are tied; 0 for no rounding.
     second
         A second screen of 80 % of the perturbations: ``same`` changes in new cells, ``other`` changes, or none.
+    level
+        Mean and standard deviation of genes' log levels per 10,000 transcripts.
 
     Examples
     --------
@@ -217,7 +219,7 @@ def make_screen_world(
     spec = _ALL[kind]
     draft = ScreenDraft.draw(
         kind, seed=seed, n_perturbations=n_perturbations, n_genes=n_genes, n_controls=n_controls, effect=effect,
-        replicate_spread=spec.replicate_spread,
+        replicate_spread=spec.replicate_spread, level=level,
     )  # fmt: skip
     base, cause = draft.base, spec.make(draft)
     everything = np.arange(n_genes)
