@@ -151,6 +151,21 @@ def test_labels_that_hold_the_perturbed_gene_itself_are_refused():
         replace(a, labels=replace(labels, positive=positive, tested=tested)).input()
 
 
+@pytest.mark.parametrize("kind", WITH_EFFECTS)
+def test_confounded_replicates_are_flagged_and_others_are_not(kind):
+    view = world(kind).input().screen
+    flagged = any("replicates are confounded with perturbations" in f for f in view.flags)
+    assert flagged is (kind == "replicate_confounded")
+    assert not view.modality_problem
+    assert view.checks["verified"].mean() > 0.9
+
+
+def test_a_wrong_modality_is_refused():
+    a = world("no_signal")
+    with pytest.raises(InputError, match="CRISPRa"):
+        replace(a, screen=replace(a.screen, modality="crispra")).input()
+
+
 def test_endpoints_are_not_mixed():
     from regulens.analyses.common import edges_of
 

@@ -7,7 +7,7 @@ is that of its control cells.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from scipy.stats import rankdata
 
 from regulens.analyses.base import AnalysisInput, ScreenView, StatisticsSettings, TestRequest
 from regulens.analyses.build import build_input
+from regulens.analyses.screen_checks import check_screen
 from regulens.errors import ParameterError, nearest
 from regulens.stats.screen_effects import effects_of
 from regulens.testing.worlds.causes import screen_coexpression, screen_gene_level, screen_pairs
@@ -82,8 +83,12 @@ class ScreenWorld:
     ----------
     change
         True log fold changes, shape ``(perturbation, gene)``.
+    with_cells
+        Whether analyses may see the screen's cells; otherwise they have a table of effects.
     second
         Another screen of the same study.
+    labels
+        In the place of those that the effects make; for broken twins.
     """
 
     kind: str
@@ -95,7 +100,6 @@ class ScreenWorld:
     with_cells: bool = True
     second: ScreenWorld | None = None
     labels: ResponseLabels | None = None
-    flags: tuple[str, ...] = field(default_factory=tuple)
 
     def input(
         self, *, settings: StatisticsSettings | None = None, direction: str = "regulator_attends",
@@ -116,9 +120,11 @@ class ScreenWorld:
             others=() if self.second is None else (self.second.screen.name,),
             settings=settings or StatisticsSettings(bootstrap=500, permutations=200),
         )  # fmt: skip
+        cells = self.screen if self.with_cells else None
+        checks, modality, problem, flags = check_screen(self.effects, cells, modality=self.screen.modality)
         view = ScreenView(
-            name=self.screen.name, labels=labels, cells=self.screen if self.with_cells else None,
-            checks=self._checks(), modality=str(self.screen.modality), lost=labels.kept(genes)[1], flags=self.flags,
+            name=self.screen.name, labels=labels, cells=cells, checks=checks, modality=modality,
+            modality_problem=problem, lost=labels.kept(genes)[1], flags=flags,
         )  # fmt: skip
         made = build_input(
             summary=self.summary, cells=self.controls, universe=universe, request=request, card=self.summary.card
@@ -128,12 +134,6 @@ class ScreenWorld:
             second = self.second
             others = {second.screen.name: lambda: second.input(settings=settings, direction=direction, rule=rule)}
         return replace(made, screen=view, others=others, cells=self.controls)
-
-    def _checks(self) -> pd.DataFrame:
-        effects = self.effects
-        column = {g: j for j, g in enumerate(effects.genes)}
-        own = [effects.effect[i, column[p]] if p in column else np.nan for i, p in enumerate(effects.perturbations)]
-        return pd.DataFrame({"perturbation": effects.perturbations, "effect_on_target": own})
 
     def transposed(self) -> ScreenWorld:
         """A broken twin: the two directions of attention exchanged, as a transposed capture would have them."""
