@@ -162,7 +162,7 @@ def test_confounded_replicates_are_flagged_and_others_are_not(kind):
 
 def test_a_wrong_modality_is_refused():
     a = world("no_signal")
-    with pytest.raises(InputError, match="CRISPRa"):
+    with pytest.raises(InputError, match=r"(?i)crispra"):
         replace(a, screen=replace(a.screen, modality="crispra")).input()
 
 
