@@ -289,6 +289,7 @@ ANALYSES: Registry[AnalysisSpec] = Registry(
         "composition_control": "regulens.analyses.composition_control:SPEC",
         "metric_dependence": "regulens.analyses.metric_dependence:SPEC",
         "perturbation_recovery": "regulens.analyses.perturbation_recovery:SPEC",
+        "rank_consistency": "regulens.analyses.rank_consistency:SPEC",
     },
     group="regulens.analyses",
 )
