@@ -21,9 +21,10 @@ SCREEN_SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "screen: replicate_confounded": ("replicate_confounded", {}),
     "screen: no_signal, 10 perturbations": ("no_signal", {"n_perturbations": 10}),
     "screen: planted_network, 10 perturbations": ("planted_network", {"n_perturbations": 10}),
-    "screens: no_signal twice": ("no_signal", {"second": "same"}),
-    "screens: planted_network twice": ("planted_network", {"second": "same"}),
-    "screens: planted_network, then another": ("planted_network", {"second": "other"}),
+    "two screens: no_signal": ("no_signal", {"second": "same"}),
+    "two screens: no_signal, equal power": ("no_signal", {"second": "same", "level": EQUAL_POWER}),
+    "two screens: planted_network": ("planted_network", {"second": "same"}),
+    "two screens: planted_network in the other": ("planted_network", {"second": "known"}),
 }
 
 #: Parameters that make an analysis of screens affordable in many small worlds, by analysis.

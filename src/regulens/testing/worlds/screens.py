@@ -71,8 +71,9 @@ _ALL = {
 #: Kinds of screens and what is true in them.
 SCREEN_KINDS: dict[str, str] = {name: kind.truth for name, kind in _ALL.items()}
 
-#: Second screens: the same changes in new cells, or those of another draw that attention knows nothing of.
-SECOND = ("", "same", "other")
+#: Second screens: the same changes in new cells, or changes of another draw; then attention knows what it knows of the
+#: first screen only, or of the second only.
+SECOND = ("", "same", "unknown", "known")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -200,7 +201,8 @@ def make_screen_world(
     ties
         Number of values that attention has, the same in every head, so that many pairs are tied; 0 for no rounding.
     second
-        A second screen of 80 % of the perturbations: ``same`` changes in new cells, ``other`` changes, or none.
+        A second screen of 80 % of the perturbations: the ``same`` changes in new cells, or other changes, of which
+        attention knows nothing (``unknown``); or attention knows of those, and nothing of the first (``known``).
     level
         Mean and standard deviation of genes' log levels per 10,000 transcripts.
 
@@ -246,15 +248,15 @@ def make_screen_world(
             change=change[rows], with_cells=cells, second=other,
         )  # fmt: skip
 
-    beside = None
+    first, beside = cause.change, None
     if second:
-        change = cause.change
-        if second == "other":
-            fresh = replace(draft, base=replace(base, seed=base.seed + 1_000_000))
-            change = spec.make(fresh).change
+        other = cause.change
+        if second != "same":  # attention stays as it is
+            other = spec.make(replace(draft, base=replace(base, seed=base.seed + 1_000_000))).change
+        first, other = (other, first) if second == "known" else (first, other)
         rows = np.sort(draft.rng("second").choice(n_perturbations, int(np.ceil(0.8 * n_perturbations)), replace=False))
-        beside = world(change, rows, "second_screen", None)
-    return world(cause.change, np.arange(n_perturbations), "screen", beside)
+        beside = world(other, rows, "second_screen", None)
+    return world(first, np.arange(n_perturbations), "screen", beside)
 
 
 def _tied(summary: AttentionSummary, values: int) -> AttentionSummary:
