@@ -47,6 +47,8 @@ N_CELLS = ("npert", "nperturbed", "ncells", "ncellspert", "ncellsperturbed", "np
 N_CONTROLS = ("nctrl", "ncontrol", "ncontrols", "ncellscontrol", "nctrlcells")
 
 _GAPS = ("", "na", "nan", "n/a", "null", "none", ".")
+#: What a gap among names becomes when a table is written; NA was a symbol, but not in this place.
+_NAMELESS = ("nan", "NaN", "NA", "<NA>", "None")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +109,8 @@ def read_effects(
     columns = _recognise(table, label, perturbation=perturbation, gene_column=gene_column)
     frame = pd.DataFrame(
         {
-            "perturbation": table[columns.perturbation].astype(str).str.strip().to_numpy(),
-            "gene": table[columns.gene].astype(str).str.strip().to_numpy(),
+            "perturbation": _names(table[columns.perturbation]),
+            "gene": _names(table[columns.gene]),
             "effect": _numbers(table, columns.effect, label),
         }
     )
@@ -218,9 +220,10 @@ def _recognise(table: pd.DataFrame, label: str, *, perturbation: str | None, gen
     }
     for what, (found, names) in wanted.items():
         if found is None:
+            article = "an" if what.startswith("e") else "a"
             message = (
-                f"Expected a {what} column ({names}, ...) in {label}, got columns {examples(there, limit=12)}. Rename "
-                "the column."
+                f"Expected {article} {what} column ({names}, ...) in {label}, got columns "
+                f"{examples(there, limit=12)}. Rename the column."
             )
             raise SchemaError(message)
     assert source is not None and target is not None and effect is not None
@@ -231,6 +234,12 @@ def _recognise(table: pd.DataFrame, label: str, *, perturbation: str | None, gen
         perturbation=source, gene=target, effect=effect, scale=EFFECT[_plain(effect)], p=raw or adjusted,
         adjusted=adjusted is not None, se=first(SE), n_cells=first(N_CELLS), n_controls=first(N_CONTROLS),
     )  # fmt: skip
+
+
+def _names(series: pd.Series) -> np.ndarray:
+    """Strings without spaces at their ends, ``""`` for gaps."""
+    text = series.astype(object).where(series.notna(), "").astype(str).str.strip()
+    return text.where(~text.isin(_NAMELESS), "").to_numpy(dtype=object)
 
 
 def _numbers(table: pd.DataFrame, column: str, label: str) -> np.ndarray:
@@ -276,11 +285,19 @@ def _mapped(frame: pd.DataFrame, gene_map: GeneMap, counts: dict[str, int], labe
     }  # fmt: skip
     for what, word in words.items():
         counts[word] = counts.get(word, 0) + int((kind == what).sum())
-    frame = frame.assign(perturbation=frame["perturbation"].map(reading.gene), gene=frame["gene"].map(to_gene))
-    frame = frame[frame["perturbation"].notna()]
-    nameless = ~frame["gene"].fillna("").astype(bool)
-    counts["rows without a usable gene left out"] = int(nameless.sum())
-    frame = frame[~nameless]
+    became = dict(zip(alignment.table["input"], alignment.table["status"])) | {"": "nameless"}
+    frame = frame.assign(
+        perturbation=frame["perturbation"].map(reading.gene), gene=frame["gene"].map(to_gene),
+        status=frame["gene"].map(became),
+    )[lambda f: f["perturbation"].notna()]  # fmt: skip
+    for what, word in (
+        ("nameless", "rows without a gene left out"), ("ambiguous", "rows of an alias of several genes left out"),
+        ("duplicate", "rows of an alias beside its approved symbol left out"),
+    ):  # fmt: skip
+        lost = frame["status"] == what
+        counts[word] = int(lost.sum())
+        frame = frame[~lost]
+    frame = frame.drop(columns="status")
     endless = ~np.isfinite(frame["effect"].to_numpy())
     counts["rows without a finite effect left out"] = int(endless.sum())
     frame = frame[~endless]

@@ -34,8 +34,12 @@ from regulens.types.screens import Modality
 PERTURBATION = (
     "perturbation", "perturbedgene", "targetgene", "genetarget", "target", "gene", "condition", "perturbedgenename",
     "genetargeted", "guidetarget", "sgrnatarget", "grnatarget", "targetgenename", "perturbationname",
-    "geneticperturbation", "guideidentity", "grnaassignment", "sgrna",
+    "geneticperturbation",
 )  # fmt: skip
+#: Looked at only where none of those fits: names of guides, from which genes are taken.
+BY_GUIDE = ("guideidentity", "grnaassignment", "guidecall", "guide", "guideid", "sgrna", "grna", "featurecall")
+#: Columns that mark a file of scPerturb, whose ``perturbation`` is then taken whatever else there is.
+_SCPERTURB = ("nperts", "perturbation_type")
 GUIDE = ("guideid", "guide", "sgrna", "grna", "sgidab", "guideidentity", "sgrnaid", "grnaid", "featurecall")
 REPLICATE = (
     "replicate", "biorep", "bioreplicate", "biologicalreplicate", "rep", "donor", "donorid", "patient", "batch",
@@ -106,7 +110,11 @@ def find_perturbations(
     if column is not None:
         labels, _ = labels_of(obs, column, role="perturbation")
         return _with_controls(_read(reader, column, labels, control), gene_map, label, named=control is not None)
-    fitting = [f for f in (_candidate(obs, c, reader, control) for c in _named(obs, PERTURBATION)) if f is not None]
+    fitting = _fitting(obs, PERTURBATION, reader, control) or _fitting(obs, BY_GUIDE, reader, control)[:1]
+    if not fitting and control is not None:
+        for near in _fitting(obs, (*PERTURBATION, *BY_GUIDE), reader, None)[:1]:
+            # There is a column of perturbed genes, so it is the control label that does not exist.
+            named_controls(control, list(near.labels), column=near.column, gene_map=gene_map)
     if not fitting:
         names = [str(c) for c in obs.columns]
         message = (
@@ -116,19 +124,29 @@ def find_perturbations(
         )
         raise SchemaError(message)
     first = fitting[0]
-    for other in fitting[1:]:
-        differing = int((_meaning(first) != _meaning(other)).sum())
-        if differing:
-            message = (
-                f"Expected one column of perturbed genes in obs of {label}, got '{first.column}' and "
-                f"'{other.column}', which differ in {differing} of {len(obs)} cells. Name one (perturbation)."
-            )
-            raise SchemaError(message)
     note = f"obs['{first.column}'] was recognised as the perturbation"
-    if len(fitting) > 1:
-        note += f" ({examples([f.column for f in fitting[1:]])} say the same)"
+    same = [f.column for f in fitting[1:] if not (_meaning(first) != _meaning(f)).any()]
+    other = [f for f in fitting[1:] if f.column not in same]
+    if first.column == "perturbation" and any(c in obs for c in _SCPERTURB):
+        note += " by the conventions of scPerturb"
+        note += f"; {examples([f.column for f in other])} say otherwise and were left aside" if other else ""
+    elif other:
+        differing = int((_meaning(first) != _meaning(other[0])).sum())
+        message = (
+            f"Expected one column of perturbed genes in obs of {label}, got '{first.column}' and "
+            f"'{other[0].column}', which differ in {differing} of {len(obs)} cells. Name one (perturbation)."
+        )
+        raise SchemaError(message)
+    if same:
+        note += f" ({examples(same)} say the same)"
     found = FoundLabels(column=first.column, labels=first.labels, reading=first.reading, notes=(note,))
     return _with_controls(found, gene_map, label, named=control is not None)
+
+
+def _fitting(
+    obs: pd.DataFrame, names: tuple[str, ...], reader: LabelReader, control: str | Sequence[str] | None
+) -> list[FoundLabels]:
+    return [f for f in (_candidate(obs, c, reader, control) for c in _named(obs, names)) if f is not None]
 
 
 def _candidate(
@@ -146,7 +164,8 @@ def _candidate(
     kinds = pd.Series([k for v, k in found.reading.kind.items() if v])
     n_genes = int(kinds.isin([GENE, SEVERAL]).sum())
     n_other = int((~kinds.isin([CONTROL, OTHER_CONTROL, NO_LABEL])).sum())
-    fits = found.reading.controls and (kinds == GENE).any() and n_genes >= GENE_SHARE * n_other
+    # Two genes at least: a condition "IFNG" beside "control" is a treatment, not a screen.
+    fits = found.reading.controls and len(set(found.reading.gene.values())) > 1 and n_genes >= GENE_SHARE * n_other
     return found if fits else None
 
 
@@ -189,7 +208,7 @@ def _with_controls(found: FoundLabels, gene_map: GeneMap, label: str, *, named: 
             f"'{reading.guides[0]}' as {reading.gene[reading.guides[0]]}"
         )
     if reading.renamed:
-        notes.append(f"{len(reading.renamed)} perturbed genes renamed: " + examples(
+        notes.append(f"perturbed genes renamed ({len(reading.renamed)}): " + examples(
             [f"{old} to {new}" for old, new in sorted(reading.renamed.items())]
         ))  # fmt: skip
     return FoundLabels(column=found.column, labels=found.labels, reading=reading, notes=tuple(notes))

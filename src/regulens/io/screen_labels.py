@@ -90,6 +90,11 @@ def plain(label: str) -> str:
     return re.sub(r"[^a-z0-9]", "", str(label).lower())
 
 
+def is_joined(label: str) -> bool:
+    """Whether a label has parts, as several genes in one have."""
+    return len([p for p in _JOINED.split(str(label).strip()) if p]) > 1
+
+
 def control_word(label: str, gene_map: GeneMap) -> str:
     """Which kind of control a label names: ``non-targeting``, ``control``, ``safe harbour`` or none (``""``).
 

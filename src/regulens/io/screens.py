@@ -7,14 +7,15 @@ A screen is an AnnData with a perturbation a cell, which becomes a `Screen`, or 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from regulens.errors import InputError, ParameterError, ScaleError, examples, nearest
-from regulens.io.cell_files import matrix_bytes, open_cells, read_h5ad, require_cells
+from regulens.errors import InputError, ParameterError, ScaleError, SchemaError, examples, nearest
+from regulens.io.cell_files import BACKED_ABOVE, matrix_bytes, open_cells, read_h5ad, require_cells
 from regulens.io.cells import Backed, read_cells
 from regulens.io.effect_tables import read_effects
 from regulens.io.gene_ids import Duplicates, GeneMap
@@ -29,7 +30,7 @@ from regulens.io.screen_columns import (
     find_role,
     modality_in,
 )
-from regulens.io.screen_labels import CONTROL, GENE, SEVERAL
+from regulens.io.screen_labels import CONTROL, GENE, SEVERAL, is_joined
 from regulens.io.screen_scale import mixed_scale
 from regulens.types.cells import Cells
 from regulens.types.screens import Modality, PerturbationEffects, Screen
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 MODALITIES = ("crispri", "crispra", "knockout")
+#: Why cells of other lines are left out.
+OTHER_LINE = "another cell line"
 _CELL_FILES = (".h5ad", ".zarr", ".h5")
 
 
@@ -50,6 +53,7 @@ def read_screen(
     guide: str | None = None,
     replicate: str | None = None,
     cell_line: str | None = None,
+    only: str | None = None,
     modality: Modality | None = None,
     counts: str = "auto",
     log1p_cp10k: bool = False,
@@ -70,6 +74,9 @@ def read_screen(
         Label or labels of control cells; recognised by default (control, non-targeting, NT, ctrl, ...).
     guide, replicate, cell_line
         Columns of ``obs``; recognised by default where there are any.
+    only
+        Keep the cells of this cell line. Where the file is read into memory, the counts of other lines are not
+        looked at, so that they may be on another scale.
     modality
         What a perturbation does to its gene; by default what ``obs['perturbation_type']`` says, if it says so.
     counts, log1p_cp10k, total_counts, duplicates, backed
@@ -102,7 +109,7 @@ def read_screen(
     if _is_table(source):
         about = {
             "control": control, "guide": guide, "replicate": replicate, "cell_line": cell_line,
-            "total_counts": total_counts, "log1p_cp10k": log1p_cp10k or None,
+            "only": only, "total_counts": total_counts, "log1p_cp10k": log1p_cp10k or None,
         }  # fmt: skip
         given = [k for k, v in about.items() if v is not None]
         if given:
@@ -122,53 +129,83 @@ def read_screen(
     found = find_perturbations(
         obs, column=perturbation, control=control, gene_map=gene_map, measured=sorted(measured), label=label
     )
+    said, otherwise, note = modality_in(obs, label)
+    notes = [*found.notes, *([note] if note else [])]
+    if modality is not None and said not in (None, modality):
+        notes.append(f"the modality was declared as {modality}, although the file says {said}")
     roles: dict[str, np.ndarray] = {}
-    origin: list[str] = []
-    notes = list(found.notes)
+    columns: list[str] = []
     for role, column, names in (
-        ("guide", guide, GUIDE), ("replicate", replicate, REPLICATE), ("cell_line", cell_line, CELL_LINE),
+        ("cell_line", cell_line, CELL_LINE), ("replicate", replicate, REPLICATE), ("guide", guide, GUIDE),
     ):  # fmt: skip
         labels, taken, note = find_role(obs, column, role=role, names=names, taken=found.column)
         if labels is not None:
             roles[role] = labels
-            origin.append(taken)
+            columns.append(taken)
             notes += [note] if note else []
-    said, otherwise, note = modality_in(obs, label)
-    notes += [note] if note else []
-    if modality is not None and said not in (None, modality):
-        notes.append(f"the modality was declared as {modality}, although the file says {said}")
     if found.reading.rule and "guide" not in roles:
         roles["guide"] = found.labels
 
+    of_line = _line(roles, only, label)
+    some = source if only is None else _some_cells(source, of_line, backed)
     try:
         cells = read_cells(
-            source, counts=counts, log1p_cp10k=log1p_cp10k, gene_column=gene_column, duplicates=duplicates,
-            total_counts=total_counts, name=name, gene_map=gene_map, backed=backed,
+            some, counts=counts, log1p_cp10k=log1p_cp10k, gene_column=gene_column, duplicates=duplicates,
+            total_counts=total_counts, name=name, gene_map=gene_map, backed=backed if some is source else "auto",
         )  # fmt: skip
     except ScaleError as error:
-        mixed = mixed_scale(source, counts=counts, obs=obs, columns=tuple(reversed(origin)), label=label)
-        if mixed:
+        mixed = mixed_scale(source, counts=counts, obs=obs, columns=tuple(columns), label=label)
+        if mixed and some is source:
             raise ScaleError(mixed) from error
         raise
-    keep, dropped = _usable(obs, found, otherwise)
+    if some is not source and isinstance(source, str | Path):
+        cells = replace(cells, source=cells.source.replace("AnnData", label, 1))
     at = pd.Index(obs.index.astype(str)).get_indexer(cells.obs.index)
-    lost_counts = dict(cells.dropped)
+    keep, dropped = _usable(obs, found, otherwise, of_line)
     rows = np.flatnonzero(keep[at])
     frame = _frame(found, roles, at[rows])
     _require_both(frame, found, dropped, label)
     kept = cells if len(rows) == cells.n_cells else cells.subset(rows)
-    notes += _about_genes(frame, kept) + _about_sizes(obs, total_counts, cells, at)
-    if "perturbation_2" in obs and obs["perturbation_2"].nunique() > 1:
-        notes.append(
-            f"obs['perturbation_2'] has {obs['perturbation_2'].nunique()} values: a second treatment, over which "
-            "effects are pooled"
-        )
     frame.index = kept.obs.index
-    counted = {**{k.replace("_", " "): v for k, v in lost_counts.items()}, **_among(dropped, at)}
+    notes += [*_about_labels(found), *_about_genes(frame, kept), *_about_sizes(obs, total_counts, cells, at)]
+    notes += _about_treatments(obs)
+    counted = {k.replace("_", " "): n for k, n in cells.dropped.items()} | {
+        why: int(lost[at].sum()) for why, lost in dropped.items()
+    }
+    if some is not source:
+        counted[OTHER_LINE] = int((~of_line).sum())
     return Screen(
         name=name, cells=kept, obs=frame, modality=modality or said,
-        dropped={k: v for k, v in counted.items() if v}, notes=tuple(notes),
+        dropped={k: n for k, n in counted.items() if n}, notes=tuple(notes),
     )  # fmt: skip
+
+
+def _line(roles: dict[str, np.ndarray], only: str | None, label: str) -> np.ndarray:
+    """Bool per cell: of the line to keep."""
+    if only is None:
+        return np.ones(1, dtype=bool)
+    if "cell_line" not in roles:
+        message = f"Expected a column of cell lines to keep '{only}' of {label}, got none. Name it (cell_line)."
+        raise SchemaError(message)
+    of_line = roles["cell_line"] == only
+    if not of_line.any():
+        there = sorted(set(roles["cell_line"]) - {""})
+        message = (
+            f"Expected cells of the line '{only}' in {label}, got the lines {examples(there)}.{nearest(only, there)} "
+            "Name one of them."
+        )
+        raise SchemaError(message)
+    return of_line
+
+
+def _some_cells(source: Any, wanted: np.ndarray, backed: Backed) -> Any:
+    """The cells wanted, where they are read into memory; a file that stays where it is, as it is."""
+    if not isinstance(source, str | Path):
+        return source if getattr(source, "isbacked", False) else source[wanted]
+    path = Path(source).expanduser()
+    if backed is True or (backed == "auto" and (matrix_bytes(path) or 0) > BACKED_ABOVE):
+        return source
+    return read_h5ad(path)[wanted]
 
 
 def _is_table(source: Any) -> bool:
@@ -196,22 +233,22 @@ def _annotation(source: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
     return source.obs, source.var
 
 
-def _usable(obs: pd.DataFrame, found: FoundLabels, otherwise: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def _usable(
+    obs: pd.DataFrame, found: FoundLabels, otherwise: np.ndarray, of_line: np.ndarray
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Cells with a control label or one perturbed gene, and the others by reason, one reason a cell."""
     kinds = found.kinds()
     reason = np.where(np.isin(kinds, [CONTROL, GENE]), "", kinds).astype(object)
     number = cells_by_nperts(obs)
     if number is not None:
         open_ = reason == ""
-        reason[open_ & (number > 1)] = SEVERAL
+        # A label such as CBL_NegCtrl0 names one gene, whatever was counted.
+        single = ~pd.Series(found.labels).map({v: is_joined(v) for v in found.reading.kind}).to_numpy(dtype=bool)
+        reason[open_ & single & (number > 1) & (kinds == GENE)] = SEVERAL
         reason[open_ & (number == 0) & (kinds == GENE)] = "a gene named, but nperts is 0"
+    reason[np.broadcast_to(~of_line, reason.shape)] = OTHER_LINE
     reason[(reason == "") & otherwise & (kinds == GENE)] = "perturbed otherwise than by CRISPR"
     return reason == "", {r: reason == r for r in sorted(set(reason) - {""})}
-
-
-def _among(dropped: dict[str, np.ndarray], at: np.ndarray) -> dict[str, int]:
-    """Cells by reason among those that had counts, so that the numbers add up."""
-    return {why: int(cells[at].sum()) for why, cells in dropped.items()}
 
 
 def _frame(found: FoundLabels, roles: dict[str, np.ndarray], rows: np.ndarray) -> pd.DataFrame:
@@ -240,6 +277,15 @@ def _require_both(frame: pd.DataFrame, found: FoundLabels, dropped: dict[str, np
         raise InputError(message)
 
 
+def _about_labels(found: FoundLabels) -> list[str]:
+    """Labels that were left out, by reason."""
+    by_kind: dict[str, list[str]] = {}
+    for label, kind in sorted(found.reading.kind.items()):
+        if kind not in (CONTROL, GENE) and label:
+            by_kind.setdefault(kind, []).append(label)
+    return [f"{len(v)} labels left out ({kind}): {examples(v)}" for kind, v in sorted(by_kind.items())]
+
+
 def _about_genes(frame: pd.DataFrame, cells: Cells) -> list[str]:
     perturbed = sorted(set(frame["perturbation"]) - {""})
     outside = [p for p, i in zip(perturbed, cells.genes.index(perturbed)) if i < 0]
@@ -265,3 +311,11 @@ def _about_sizes(obs: pd.DataFrame, total_counts: str | None, cells: Cells, at: 
         "library sizes are the sums unless total_counts names that column"
     )
     return [words]
+
+
+def _about_treatments(obs: pd.DataFrame) -> list[str]:
+    """scPerturb's second perturbation of a cell, mostly a treatment."""
+    if "perturbation_2" not in obs or obs["perturbation_2"].nunique() < 2:
+        return []
+    values = [str(v) for v in obs["perturbation_2"].dropna().unique()]
+    return [f"obs['perturbation_2'] has {len(values)} values ({examples(values)}), over which effects are pooled"]
