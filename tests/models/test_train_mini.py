@@ -99,3 +99,37 @@ def test_demonstration_is_read_from_the_record_not_from_the_name(tmp_path):
     assert not models.inspect(str(folder)).demonstration
     (folder / "training.json").write_text('{"demonstration": true}')
     assert models.inspect(str(folder)).demonstration
+
+
+def test_a_model_of_other_cells_says_which_and_bundled_words_stay_with_bundled_cells(tmp_path):
+    cells = programme_cells()
+    record = train_mini("scgpt", out=tmp_path / "m", cells=[cells], recipe=replace(RECIPES["scgpt"], **TINY))
+    assert cells.name in record["note"] and f"{cells.n_cells:,} cells" in record["note"]
+    assert "blood" not in (tmp_path / "m" / "README.md").read_text()
+
+
+def test_the_command_trains_on_the_control_cells_of_a_screen(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from regulens.cli import models as command
+    from regulens.testing.tiny_screen import write_screen_cells
+
+    path = write_screen_cells(tmp_path / "screen.h5ad")
+    seen = []
+    monkeypatch.setattr("regulens.models.train_mini.train_mini", lambda family, **given: seen.append(given) or {})
+    done = CliRunner().invoke(
+        command.app, ["train-mini", "scgpt", "--out", str(tmp_path / "m"), "--screen", str(path), "--quiet"]
+    )
+    assert done.exit_code == 0, done.output
+    (cells,) = seen[0]["cells"]
+    assert 0 < cells.n_cells < 200  # 144 control cells of 400
+
+
+def test_cells_and_a_screen_at_once_are_refused(tmp_path):
+    from regulens.cli.models import train_mini as command
+    from regulens.errors import ParameterError
+
+    with pytest.raises(ParameterError, match="got both"):
+        command("scgpt", folder=tmp_path / "m", cells=["a.h5ad"], screen="b.h5ad")
+    with pytest.raises(ParameterError, match="--screen"):
+        command("scgpt", folder=tmp_path / "m", control="NT")

@@ -127,19 +127,68 @@ def check(
 def train_mini(
     family: Annotated[str, typer.Argument(help="scgpt or geneformer.")],
     folder: Annotated[Path, typer.Option("--out", help="Folder to write the checkpoint to.")],
+    cells: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CELLS", help="An .h5ad file, an AnnData .zarr, or demo:NAME; repeatable."),
+    ] = None,
+    screen: Annotated[
+        str | None, typer.Option(metavar="SCREEN", help="Train on the control cells of a screen instead.")
+    ] = None,
+    perturbation_column: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="obs column of the screen's perturbation; default: recognised.")
+    ] = None,
+    control: Annotated[
+        str | None, typer.Option(metavar="LABEL", help="Label of the screen's control cells; default: recognised.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 42,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
     as_json: Annotated[bool, _AS_JSON] = False,
 ) -> None:
-    """Train a small demonstration model on the bundled cells and write it in its family's published format."""
+    """Train a small demonstration model and write it in its family's published format.
+
+    It is trained on the bundled cells, on cells of your own, or on the control cells of a screen.
+    """
     from regulens.models.train_mini import train_mini as train
 
+    data = _training_cells(cells, screen, perturbation_column=perturbation_column, control=control)
     with progress(quiet=quiet) as shown:
-        facts = train(family, out=folder, seed=seed, progress=shown)
+        facts = train(family, out=folder, cells=data, seed=seed, progress=shown)
     if as_json:
         print_json(facts)
         return
     print_path(folder)
+
+
+def _training_cells(
+    cells: list[str] | None, screen: str | None, *, perturbation_column: str | None, control: str | None
+) -> list[Cells] | None:
+    """Cells to train on; None for the bundled ones.
+
+    Raises
+    ------
+    ParameterError
+        When cells and a screen are both given, or a screen is a table of effects.
+    """
+    import numpy as np
+
+    from regulens.errors import ParameterError
+    from regulens.io.screens import read_screen
+    from regulens.types.screens import Screen
+
+    if screen is None:
+        if perturbation_column or control:
+            message = "Expected --screen beside --perturbation-column and --control, got none. Give the screen."
+            raise ParameterError(message)
+        return [_cells(c) for c in cells] if cells else None
+    if cells:
+        message = "Expected either --cells or --screen, got both. Leave one out."
+        raise ParameterError(message)
+    found = read_screen(screen, name=Path(screen).stem, perturbation=perturbation_column, control=control)
+    if not isinstance(found, Screen):
+        message = f"Expected a screen with cells at {screen}, got a table of effects. Give the cells."
+        raise ParameterError(message)
+    rows = np.flatnonzero(found.obs["control"].to_numpy())
+    return [found.cells.load(rows)]
 
 
 def _options(row: dict[str, str]) -> list[str]:

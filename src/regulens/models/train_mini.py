@@ -45,6 +45,12 @@ NOTE = (
     "tried without a download. It is no foundation model; do not draw conclusions about biology from it."
 )
 
+#: The same of a model that somebody trains on other cells.
+OWN_NOTE = (
+    "A small model, trained by regulens on {n_cells} cells ({names}). It is no foundation model; what it says holds "
+    "for a model of its size on these cells."
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
@@ -114,7 +120,11 @@ def train_mini(
     if out.exists() and any(out.iterdir()):
         message = f"Expected an empty or absent folder at {out}, got one with files. Choose another or empty it."
         raise ParameterError(message)
-    if cells is None:
+    note = NOTE
+    if cells is not None:
+        n_cells, names = sum(c.n_cells for c in cells), ", ".join(c.name for c in cells)
+        note = OWN_NOTE.format(n_cells=f"{n_cells:,}", names=names)
+    else:
         from regulens.io.demo import load_demo
 
         cells = [load_demo("immune"), load_demo("pbmc68k")]
@@ -135,7 +145,7 @@ def train_mini(
     record = {
         "demonstration": True,
         "licence": LICENCE,
-        "note": NOTE,
+        "note": note,
         "family": family,
         "seed": seed,
         "recipe": asdict(recipe),
@@ -362,7 +372,9 @@ def _write(out: Path, network: nn.Module, files: dict[str, Any]) -> None:
     (partial / "model.safetensors").chmod(0o644)
     for name, value in files.items():
         (partial / name).write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    (partial / "README.md").write_text(f"{NOTE}\n\nLicence of the weights: {LICENCE}.\n", encoding="utf-8")
+    (partial / "README.md").write_text(
+        f"{files['training.json']['note']}\n\nLicence of the weights: {LICENCE}.\n", encoding="utf-8"
+    )
     if out.exists():
         out.rmdir()
     partial.rename(out)
