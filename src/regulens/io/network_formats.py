@@ -8,6 +8,7 @@ import gzip
 import io
 import lzma
 import re
+import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,12 +37,12 @@ NAMES: dict[str, tuple[str, ...]] = {
     "evidence": ("confidence", "level", "evidence", "sources", "resources"),
 }  # fmt: skip
 
-_STIMULATION = ("consensus_stimulation", "is_stimulation", "stimulation")
-_INHIBITION = ("consensus_inhibition", "is_inhibition", "inhibition")
-_POSITIVE = {"activation", "activates", "activating", "stimulation", "positive", "up", "+", "1", "1.0", "+1", "->"}
-_NEGATIVE = {"repression", "represses", "inhibition", "inhibits", "negative", "down", "-", "-1", "-1.0", "-|"}
+STIMULATION = ("consensus_stimulation", "is_stimulation", "stimulation")
+INHIBITION = ("consensus_inhibition", "is_inhibition", "inhibition")
+POSITIVE = {"activation", "activates", "activating", "stimulation", "positive", "up", "+", "1", "1.0", "+1", "->"}
+NEGATIVE = {"repression", "represses", "inhibition", "inhibits", "negative", "down", "-", "-1", "-1.0", "-|"}
 _TRUE = {"true", "1", "1.0", "yes", "t"}
-_MODES = {"activation", "repression", "unknown"}
+MODES = {"activation", "repression", "unknown"}
 _STRING_PROTEIN = re.compile(r"^(\d+\.)?ENS[A-Z]*P\d{11}$")
 
 _EXPECTED = (
@@ -99,7 +100,7 @@ def read_network(source: Path | pd.DataFrame, *, columns: Mapping[str, str] | No
 
 
 def read_text(path: Path) -> str:
-    """Text of a file that may be compressed with gzip, bzip2 or xz (told by its first bytes, not its name).
+    """Text of a file that may be compressed with gzip, bzip2, xz or zip (told by its first bytes, not its name).
 
     Raises
     ------
@@ -118,10 +119,22 @@ def read_text(path: Path) -> str:
         for magic, decompress in openers.items():
             if content.startswith(magic):
                 content = decompress(content)
+        if content.startswith(b"PK\x03\x04"):
+            content = _only_member(content, path.name)
         return content.decode("utf-8-sig")
-    except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
+    except (OSError, EOFError, ValueError, RuntimeError, lzma.LZMAError, zlib.error, zipfile.BadZipFile) as error:
         message = f"Expected readable text in {path.name}, got '{error}'. The file is damaged or of another format."
         raise InputError(message) from error
+
+
+def _only_member(content: bytes, label: str) -> bytes:
+    """The one file of a zip archive; folders and the finder's hidden copies are no files."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        inside = [n for n in archive.namelist() if not n.endswith("/") and not n.startswith("__MACOSX")]
+        if len(inside) != 1:
+            message = f"Expected one file in the archive {label}, got {len(inside)} ({examples(inside) or 'none'})."
+            raise InputError(f"{message} Unpack it and name the file.")
+        return archive.read(inside[0])
 
 
 def _parquet(path: Path) -> pd.DataFrame:
@@ -139,19 +152,19 @@ def _delimited(text: str, label: str, columns: Mapping[str, str] | None) -> pd.D
     lines = text.splitlines()
     # STRING's export starts its header with '#'; other lines with '#' before the header are comments.
     start = 0
-    while start < len(lines) - 1 and (not lines[start].strip() or _is_comment(lines[start])):
+    while start < len(lines) - 1 and (not lines[start].strip() or is_comment(lines[start])):
         start += 1
     first = lines[start].lstrip("#")
     separator = max("\t,; ", key=first.count)
     if not first.count(separator):
         separator = "\t"
     fields = [f.strip().strip('"') for f in first.split(separator)]
-    known = {n for names in NAMES.values() for n in names} | {*_STIMULATION, *_INHIBITION}
+    known = {n for names in NAMES.values() for n in names} | {*STIMULATION, *INHIBITION}
     has_header = columns is not None or any(f.lower() in known for f in fields)
     body = "\n".join([first, *lines[start + 1 :]])
     names = None
     if not has_header:
-        if len(fields) >= 3 and fields[2].lower() in _MODES:
+        if len(fields) >= 3 and fields[2].lower() in MODES:
             names = ["source", "target", "mode", "references", *[f"extra{i}" for i in range(len(fields) - 4)]]
             names = names[: len(fields)]
         else:
@@ -166,7 +179,8 @@ def _delimited(text: str, label: str, columns: Mapping[str, str] | None) -> pd.D
         raise SchemaError(message) from error
 
 
-def _is_comment(line: str) -> bool:
+def is_comment(line: str) -> bool:
+    """Whether a line before the header is a comment; STRING's header starts with the same sign."""
     return line.startswith("#") and not line.lower().startswith("#node1")
 
 
@@ -181,12 +195,12 @@ def _unrecognised(fields: list[str], label: str) -> SchemaError:
 
 
 def _from_table(table: pd.DataFrame, columns: Mapping[str, str] | None, label: str) -> RawNetwork:
-    found = _columns(table, dict(columns or {}), label)
+    found = columns_of(table, dict(columns or {}), label)
     text = {role: table[name].astype(str).str.strip() for role, name in found.items()}
     source, target = text["source"], text["target"]
-    _refuse_proteins(source, label)
+    refuse_proteins(source, label)
     empty = pd.Series("", index=table.index)
-    sign = _sign(table, text.get("sign"), found.get("sign", ""))
+    sign = signs_of(table, text.get("sign"), found.get("sign", ""))
     evidence = text.get("evidence", empty)
     edges = pd.DataFrame({"source": source, "target": target, "sign": sign, "evidence": evidence})
     has_levels = found.get("evidence", "").lower() in ("confidence", "level")
@@ -203,7 +217,8 @@ def _both_ways(edges: pd.DataFrame, *, has_levels: bool = False) -> RawNetwork:
     return RawNetwork(edges=both, has_levels=has_levels, reversed=len(back))
 
 
-def _columns(table: pd.DataFrame, named: dict[str, str], label: str) -> dict[str, str]:
+def columns_of(table: pd.DataFrame, named: dict[str, str], label: str) -> dict[str, str]:
+    """Which column has which role (a key of `NAMES`); `named` goes before what is recognised."""
     there = [str(c) for c in table.columns]
     odd = sorted(set(named) - set(NAMES))
     if odd:
@@ -231,7 +246,8 @@ def _columns(table: pd.DataFrame, named: dict[str, str], label: str) -> dict[str
     return found
 
 
-def _refuse_proteins(source: pd.Series, label: str) -> None:
+def refuse_proteins(source: pd.Series, label: str) -> None:
+    """Refuse regulators most of which are STRING's protein ids."""
     proteins = source[source.str.match(_STRING_PROTEIN)]
     if len(proteins) > len(source) / 2:
         message = (
@@ -241,11 +257,11 @@ def _refuse_proteins(source: pd.Series, label: str) -> None:
         raise NamespaceError(message)
 
 
-def _sign(table: pd.DataFrame, text: pd.Series | None, name: str) -> np.ndarray:
+def signs_of(table: pd.DataFrame, text: pd.Series | None, name: str) -> np.ndarray:
     """+1, −1 or 0. Numbers give a sign only where some are negative, except in columns made for signs."""
     lower = {str(c).lower(): c for c in table.columns}
-    up = next((lower[c] for c in _STIMULATION if c in lower), None)
-    down = next((lower[c] for c in _INHIBITION if c in lower), None)
+    up = next((lower[c] for c in STIMULATION if c in lower), None)
+    down = next((lower[c] for c in INHIBITION if c in lower), None)
     if up is not None and down is not None:
         yes = [table[c].astype(str).str.strip().str.lower().isin(_TRUE).to_numpy() for c in (up, down)]
         return yes[0].astype(np.int64) - yes[1].astype(np.int64)
@@ -258,7 +274,7 @@ def _sign(table: pd.DataFrame, text: pd.Series | None, name: str) -> np.ndarray:
             return np.zeros(len(table), dtype=np.int64)
         return np.sign(np.nan_to_num(number)).astype(np.int64)
     words = text.str.lower()
-    return words.isin(_POSITIVE).to_numpy().astype(np.int64) - words.isin(_NEGATIVE).to_numpy().astype(np.int64)
+    return words.isin(POSITIVE).to_numpy().astype(np.int64) - words.isin(NEGATIVE).to_numpy().astype(np.int64)
 
 
 def _sif(text: str, label: str) -> RawNetwork:
@@ -280,7 +296,7 @@ def _sif(text: str, label: str) -> RawNetwork:
         raise InputError(message)
     edges = pd.DataFrame(rows, columns=["source", "target", "relation"])
     words = edges["relation"].str.lower()
-    edges["sign"] = words.isin(_POSITIVE).astype(np.int64) - words.isin(_NEGATIVE).astype(np.int64)
+    edges["sign"] = words.isin(POSITIVE).astype(np.int64) - words.isin(NEGATIVE).astype(np.int64)
     return RawNetwork(edges=edges[["source", "target", "sign"]].assign(evidence=edges["relation"]))
 
 
