@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from regulens.models.base import AbstractAdapter
     from regulens.models.conformance import check_adapter
-    from regulens.models.loading import Family
+    from regulens.models.family import Family
     from regulens.types.attention import ModelCard
     from regulens.types.cells import Cells
 
@@ -39,6 +39,9 @@ COMMON_OPTIONS = {
     "weights_seed": Option(0, "seed of random weights"),
 }
 
+#: Families that are loaded without torch.
+WITHOUT_TORCH = ("edges",)
+
 #: Checkpoint formats by name.
 FAMILIES: Registry[Family] = Registry(
     "model family",
@@ -51,6 +54,7 @@ FAMILIES: Registry[Family] = Registry(
         "aido_cell": "regulens.models.aido_cell:FAMILY",
         "scprint": "regulens.models.scprint:FAMILY",
         "uce": "regulens.models.uce:FAMILY",
+        "edges": "regulens.models.edge_list:FAMILY",
     },
     group="regulens.models",
 )
@@ -93,7 +97,8 @@ def detect(folder: Path | str) -> str:
         raise ModelError(message)
     found = [name for name in FAMILIES if FAMILIES[name].detect(folder)]
     if len(found) != 1:
-        layouts = "; ".join(f"{FAMILIES[n].title}: {FAMILIES[n].files}" for n in FAMILIES)
+        of_folders = [FAMILIES[n] for n in FAMILIES if not FAMILIES[n].of_file]
+        layouts = "; ".join(f"{family.title}: {family.files}" for family in of_folders)
         got = (
             f"one that fits {' and '.join(found)}" if found else f"{examples(sorted(p.name for p in folder.iterdir()))}"
         )
@@ -127,6 +132,8 @@ def _resolve(spec: ModelSpec) -> tuple[str, Path]:
         folder = _bundled_folder() / spec.place
         return detect(folder), folder
     entry = FAMILIES[family]
+    if entry.of_file:
+        return family, folder
     if not folder.is_dir():
         message = f"Expected a folder of {entry.title} ({entry.files}) at {folder}, found none. Check the path."
         raise ModelError(message)
@@ -159,8 +166,9 @@ def load(spec: str, *, name: str | None = None) -> AbstractAdapter:
     ModelError
         When the checkpoint is damaged, incomplete, of another family, or inconsistent.
     """
-    _need_torch()
     asked = parse(str(spec))
+    if asked.family not in WITHOUT_TORCH:
+        _need_torch()
     family, folder = _resolve(asked)
     entry = FAMILIES[family]
     common = {k: v for k, v in asked.options.items() if k in COMMON_OPTIONS}
@@ -174,6 +182,9 @@ def load(spec: str, *, name: str | None = None) -> AbstractAdapter:
 
         origin = f"downloaded from {asked.place}, commit {(record(asked.place) or {}).get('commit')}"
         adapter.card = replace(adapter.card, notes=(*adapter.card.notes, origin))
+    if weights == "random" and entry.of_file:
+        message = f"Expected no ?weights=random for {entry.title}, which has no weights to draw, got '{asked.text}'."
+        raise ModelError(f"{message} Leave it out.")
     if weights == "random":
         from regulens.models.random_weights import with_random_weights
 
@@ -188,11 +199,12 @@ def inspect(spec: str) -> ModelCard:
 
 def verify(model: str | AbstractAdapter, cells: Cells, *, n_cells: int = 4, seed: int = 0) -> pd.DataFrame:
     """Check a loaded model on a few cells: `regulens.models.checks.verify`, or `verify_scores` without attention."""
-    _need_torch()
-    from regulens.models.checks import verify as run
     from regulens.models.score_model import AbstractScoreModel, verify_scores
 
     loaded = load(model) if isinstance(model, str) else model
     if isinstance(loaded, AbstractScoreModel):
         return verify_scores(loaded, cells)
+    _need_torch()
+    from regulens.models.checks import verify as run
+
     return run(loaded, cells, n_cells=n_cells, seed=seed)

@@ -10,58 +10,26 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from regulens.errors import ModelError, examples
-from regulens.models.spec import Option
+from regulens.models.family import Family
 
-if TYPE_CHECKING:
-    from regulens.models.base import AbstractAdapter
+__all__ = [
+    "Family", "check_tensors", "count_layers", "cross_check", "find_weights", "head_count", "read_json", "read_tensors",
+]  # fmt: skip
 
 #: Prefixes that wrappers put before every name; stripped when all names carry one.
 WRAPPERS = ("module.", "model.", "_orig_mod.")
 
 #: Keys under which a training checkpoint may keep its tensors.
 NESTED = ("model_state_dict", "state_dict")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
-    """One published checkpoint format.
-
-    Parameters
-    ----------
-    name
-        Key in the registry of families.
-    title
-        As printed ("scGPT").
-    files
-        Files that make up a folder of this format, for messages.
-    detect
-        Whether a folder looks like this format; reads names and small JSON files only.
-    load
-        ``load(folder, name=, spec=)`` to an adapter; with declared options also ``options=``, a value for each.
-    options
-        What ``family:FOLDER?key=value`` may set, by key; see `regulens.models.spec.Option`. An option that changes
-        numbers belongs into the card (`tokenisation` or `notes`) as well.
-    companions
-        Patterns of files elsewhere in the published repository that a folder needs (dictionaries); fetched with it.
-    """
-
-    name: str
-    title: str
-    files: str
-    detect: Callable[[Path], bool]
-    load: Callable[..., AbstractAdapter]
-    options: Mapping[str, Option] = field(default_factory=dict)
-    companions: tuple[str, ...] = ()
 
 
 def read_json(path: Path, *, what: str) -> dict[str, Any]:

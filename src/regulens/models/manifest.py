@@ -54,6 +54,7 @@ class Licence:
 
 #: Terms of the published weights by family; a copy or a fine-tuned model may have others.
 LICENCES: dict[str, Licence] = {
+    "edges": Licence(title="that of the table's authors"),
     "geneformer": Licence(title="Apache-2.0"),
     "scgpt": Licence(title="MIT (code; the weights have no licence of their own)"),
     "scfoundation": Licence(

@@ -7,6 +7,7 @@
     uce:FOLDER?mode=corrected             with options, which the family declares; also without a family
     geneformer:hf://org/name@rev/sub      downloaded once into the cache folder; revision and subfolder as needed
     bundled:NAME                          a small demonstration model that comes with regulens
+    edges:FILE?absent=exclude             an edge table of any tool, see `regulens.models.edge_list`
 
 Options are what changes the numbers of one and the same checkpoint. They are parsed here and nowhere else; a key that
 the family does not declare is refused. Nothing here imports torch or touches the network.
@@ -113,11 +114,26 @@ class ModelSpec:
 
         >>> parse("uce:models/4layers?mode=corrected").name, parse("geneformer:hf://org/name@main").name
         ('4layers-corrected', 'name')
+        >>> parse("edges:tables/grn.v2.tsv.gz?absent=exclude").name
+        'grn.v2-exclude'
         """
         last = Path(self.place.rpartition("@")[0] if self.remote and "@" in Path(self.place).name else self.place).name
         if last in ("", ".", ".."):
             last = self.folder.resolve().name
+        if self.family == "edges":
+            last = without_endings(last)
         return "-".join([last, *(Path(v).name for v in self.options.values())])
+
+
+def without_endings(name: str) -> str:
+    """Name of a file without what says how it is written.
+
+    >>> without_endings("grn.v2.tsv.gz")
+    'grn.v2'
+    """
+    for ending in (".gz", ".bz2", ".xz", ".zip", ".tsv", ".csv", ".txt", ".parquet", ".sif", ".graphml", ".h5ad"):
+        name = name.removesuffix(ending) or name
+    return name
 
 
 def parse(spec: str) -> ModelSpec:

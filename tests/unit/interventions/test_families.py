@@ -21,7 +21,7 @@ from regulens.interventions import (
 )
 
 #: Without attention there is nothing to intervene on.
-WITHOUT = {"scvi"}
+WITHOUT = {"scvi", "edges"}
 
 
 def write(family: str, folder: Path, symbols: tuple[str, ...]) -> Path:

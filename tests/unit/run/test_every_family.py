@@ -1,5 +1,6 @@
 """Every family in one study, on generated checkpoints in their published layouts, with the same cells and reference."""
 
+import pandas as pd
 import pytest
 
 pytest.importorskip("torch", reason="extraction needs the extra 'models'")
@@ -37,17 +38,19 @@ def study(tmp_path_factory):
     write_c2s(folder / "c2s", vocab=symbols)
     write_uce(folder / "uce", symbols=symbols)
     write_scvi(folder / "scvi", vocab=symbols)
+    pairs = [(a, b, 1 / (1 + i + j)) for i, a in enumerate(symbols[:8]) for j, b in enumerate(symbols) if (i + j) % 3]
+    pd.DataFrame(pairs, columns=["source", "target", "weight"]).to_csv(folder / "edges.tsv", sep="\t", index=False)
     return folder
 
 
 def test_every_registered_family_is_in_this_study(study):
-    assert {p.name for p in study.iterdir() if p.is_dir()} == set(FAMILIES)
+    assert {*(p.name for p in study.iterdir() if p.is_dir()), "edges"} == set(FAMILIES)
 
 
 def test_one_study_audits_all_of_them(study, tmp_path):
     plan = Plan.from_options(
         cells={"source": str(study / "cells.h5ad"), "cell_state": "type"},
-        models=[f"{family}:{study / family}" for family in FAMILIES],
+        models=[f"{family}:{study / ('edges.tsv' if family == 'edges' else family)}" for family in FAMILIES],
         references=[str(study / "reference.tsv")],
         universe={"genes": N_GENES, "min_cells_expressing": 3},
         statistics={"bootstrap": 100, "permutations": 99, "min_cells": 3},
