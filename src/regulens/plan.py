@@ -20,6 +20,11 @@ from regulens.types.size import read_size
 
 PLAN_VERSION = 1
 
+#: Source of cells in a study of edge tables without expression.
+NO_CELLS = "none"
+#: Genes of the universe are those that edge tables list.
+LISTED = "listed"
+
 
 def _a_name(value: Any) -> Any:
     # YAML reads an unquoted NO, on or 7 as something else than text; a gene or column name must stay text.
@@ -52,7 +57,8 @@ class CellsSection(_Section):
     """Which cells, where their counts are, and what their columns mean."""
 
     source: Text = Field(
-        default="demo:immune", description="an .h5ad file, an AnnData .zarr, or demo:immune, demo:pbmc68k"
+        default="demo:immune",
+        description="an .h5ad file, an AnnData .zarr, demo:immune, demo:pbmc68k; none: edge tables alone",
     )
     name: Text | None = Field(default=None, description="name in tables; by default that of the file")
     counts: Text = Field(default="auto", description="auto, X, raw, or the name of a layer")
@@ -118,7 +124,11 @@ class ScreenSection(_Section):
 class UniverseSection(_Section):
     """Which genes and regulators make the candidate pairs."""
 
-    genes: int = Field(default=1500, ge=2, description="number of most variable genes, to which regulators are added")
+    genes: Annotated[int, Field(ge=2)] | Literal["listed"] = Field(
+        default=1500,
+        description="number of most variable genes, to which regulators are added; listed: genes and regulators that "
+        "edge tables list",
+    )
     min_cells_expressing: int = Field(default=28, ge=1, description="cells in which a gene must be detected")
     regulators: Text = Field(default="reference", description="reference, bundled:tfs, or a file with one a line")
 
@@ -351,7 +361,7 @@ class Plan(_Section):
     def resolve(self, source: str) -> str:
         """`source` with a relative file path made relative to the working folder; schemes are left alone."""
         scheme, colon, rest = source.partition(":")
-        if scheme in ("demo", "bundled") or (colon and rest.startswith("hf://")):
+        if source == NO_CELLS or scheme in ("demo", "bundled") or (colon and rest.startswith("hf://")):
             return source
         if colon and len(scheme) > 1 and "/" not in scheme and "." not in scheme:  # family:PATH
             return f"{scheme}:{self._base / Path(rest).expanduser()}"

@@ -141,7 +141,8 @@ class AnalysisInput:
     coexpression
         ``coexpression_abs`` and ``coexpression_signed`` (Spearman over the same cells).
     expression
-        log1p(CP10k) of the same cells, CSC, shape ``(cell, gene)``, genes in the universe's order.
+        log1p(CP10k) of the same cells, CSC, shape ``(cell, gene)``, genes in the universe's order. Without cells
+        (`has_expression`), `baselines` and `coexpression` hold only what needs none, and features are NaN.
     obs
         Role columns (``cell_state``, ``donor``, ... as far as named) of the same cells, one row per cell.
     partitions
@@ -191,6 +192,11 @@ class AnalysisInput:
     cells: Cells | None = None
     jobs: int = 1
     parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def has_expression(self) -> bool:
+        """Whether there are cells: an edge table can be held against a reference without any."""
+        return self.expression.shape[0] > 0
 
     @property
     def primary(self) -> EdgeScores:

@@ -41,14 +41,27 @@ def gene_features(expression: sp.csc_matrix, genes: tuple[str, ...]) -> GeneFeat
     >>> f = gene_features(sp.csc_matrix(np.array([[0.0, 2.0], [4.0, 2.0]])), ("A", "B"))
     >>> f.mean.tolist(), f.variance.tolist(), f.detection.tolist()
     ([2.0, 2.0], [4.0, 0.0], [0.5, 1.0])
+
+    Without cells all three are NaN.
     """
-    n = max(expression.shape[0], 1)
+    n = expression.shape[0]
+    if not n:
+        gap = np.full(expression.shape[1], np.nan)
+        return GeneFeatures(genes=tuple(genes), mean=gap, variance=gap, detection=gap)
     mean = np.asarray(expression.sum(axis=0)).ravel() / n
     square = np.asarray(expression.multiply(expression).sum(axis=0)).ravel() / n
     detection = np.asarray((expression != 0).sum(axis=0)).ravel() / n
     variance = np.maximum(square - mean**2, 0.0)
     variance[variance < 1e-12 * np.maximum(square, 1e-300)] = 0.0  # rounding of a constant gene
     return GeneFeatures(genes=tuple(genes), mean=mean, variance=variance, detection=detection)
+
+
+def _no_scores(universe: EdgeUniverse) -> EdgeScores:
+    """No score at all, which restricts no pair."""
+    return EdgeScores(
+        values=np.zeros((0, *universe.candidate.shape)), observed=universe.candidate, names=(), genes=universe.genes,
+        regulators=universe.regulators, scorer="coexpression",
+    )  # fmt: skip
 
 
 def assemble(
@@ -73,7 +86,8 @@ def assemble(
     attention
         Direction value → scores on the grid of `universe`.
     expression
-        log1p(CP10k) of the cells attention was read in, shape ``(cell, gene)``, genes in the universe's order.
+        log1p(CP10k) of the cells attention was read in, shape ``(cell, gene)``, genes in the universe's order. Without
+        cells there is no co-expression, and baselines are those that a score gives of itself.
     """
     genes, regulators = universe.genes, universe.regulators
     expression = sp.csc_matrix(expression, dtype=np.float64)
@@ -83,7 +97,7 @@ def assemble(
     margin = marginal_product(primary)
     rng = stream(request.settings.seed, f"scorers/random/{request.model}/{request.reference}")
     sets = (
-        gene_level_scores(table, genes=genes, regulators=regulators),
+        *([gene_level_scores(table, genes=genes, regulators=regulators)] if expression.shape[0] else []),
         EdgeScores(  # compared on the pairs attention observed anyway; 0 elsewhere is never read
             values=margin.values, observed=np.ones_like(margin.observed), names=margin.names, genes=genes,
             regulators=regulators,
@@ -104,7 +118,9 @@ def assemble(
         universe=universe,
         attention=attention,
         baselines=baselines,
-        coexpression=coexpression_scores(expression, genes=genes, regulators=regulators),
+        coexpression=coexpression_scores(expression, genes=genes, regulators=regulators)
+        if expression.shape[0]
+        else _no_scores(universe),
         features=features,
         expression=expression,
         obs=pd.DataFrame(index=range(expression.shape[0])) if obs is None else obs,

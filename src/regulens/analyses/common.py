@@ -67,8 +67,13 @@ def plan_tests(
     )  # fmt: skip
 
 
+def having(scores: EdgeScores, names: tuple[str, ...] | list[str]) -> EdgeScores:
+    """Those of the scores that there are: without expression, baselines and co-expression are fewer."""
+    return scores.select([n for n in names if n in scores.names])
+
+
 def shared_pairs(inp: AnalysisInput) -> np.ndarray:
-    """Pairs that attention and co-expression both observed, bool ``(regulator, target)``.
+    """Pairs that attention and co-expression (where there are cells) both observed, bool ``(regulator, target)``.
 
     Every number of every analysis is on these, so that numbers can be compared.
     """

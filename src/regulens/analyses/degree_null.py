@@ -73,6 +73,10 @@ TABLES = {
 
 #: Scores beside attention: one that passes without being a model, one that is made of expression, one of one gene.
 COEXPRESSION, CLOSENESS, MARGIN = "coexpression_abs", "mean_closeness", "target_variance"
+#: Stands in for the last where there is no expression: mean score of a target over regulators.
+OWN_MARGIN = "target_margin"
+
+ONE_GENE = {MARGIN: "variance of the target", OWN_MARGIN: "mean score of the target"}
 
 #: Bars of the self-tests.
 MIN_TRADES = 5.0
@@ -108,6 +112,16 @@ def closeness(inp: AnalysisInput) -> EdgeScores:
     return EdgeScores(
         values=-np.abs(mean[own][:, None] - mean[None, :])[None], observed=inp.coexpression.observed,
         names=(CLOSENESS,), genes=inp.universe.genes, regulators=inp.universe.regulators, scorer=CLOSENESS,
+    )  # fmt: skip
+
+
+def target_margin(inp: AnalysisInput) -> EdgeScores:
+    """Mean primary score of every target over its observed regulators: a score of one gene that needs no cells."""
+    one = inp.primary
+    mean = one.values[0].sum(axis=0) / np.maximum(one.observed.sum(axis=0), 1)
+    return EdgeScores(
+        values=np.broadcast_to(mean, one.values.shape).copy(), observed=one.observed, names=(OWN_MARGIN,),
+        genes=one.genes, regulators=one.regulators, scorer=OWN_MARGIN,
     )  # fmt: skip
 
 
@@ -151,7 +165,7 @@ def self_tests(
             passed=bool((draws.jaccard >= draws.jaccard_floor - 1e-12).all()),
         ),
         Check(
-            check="null SD of a score of one gene (variance of the target)", value=spread, bar=NO_SPREAD,
+            check=f"null SD of a score of one gene ({ONE_GENE[edges.names[margin]]})", value=spread, bar=NO_SPREAD,
             passed=spread < NO_SPREAD,
         ),
     ]  # fmt: skip
@@ -229,13 +243,17 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     request, settings = inp.request, inp.request.settings
     level, primary = 1 - settings.alpha, request.primary
     ids = {d.name: test_id(NAME, request, d.name) for d in DESIGNS}
-    edges = edges_of(
-        inp, inp.primary, inp.coexpression.select([COEXPRESSION]), closeness(inp), inp.baselines.select([MARGIN])
+    by_expression = inp.has_expression
+    beside = (
+        (inp.coexpression.select([COEXPRESSION]), closeness(inp), inp.baselines.select([MARGIN]))
+        if by_expression
+        else (target_margin(inp),)
     )
+    edges = edges_of(inp, inp.primary, *beside)
     steps = ("degree", "degree_excess")
     if reason := refusal(edges):
         return refused(inp, NAME, DESIGNS, reason, edges=edges, tables=TABLES, steps=steps)
-    names = [primary, COEXPRESSION, CLOSENESS, MARGIN]
+    names = list(edges.names)
     parameters = SPEC.parameters | {k: v for k, v in inp.parameters.items() if k in SPEC.parameters}
     allowed = np.zeros(inp.universe.positive.shape, dtype=bool)
     allowed[edges.regulator, edges.target] = True
@@ -248,7 +266,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     null = auroc_at(ranks, draws.positions)
     observed = auroc_at(ranks, draws.observed[None])[:, 0]
     checks = self_tests(
-        edges, draws, null, margin=names.index(MARGIN), n_regulators=len(inp.universe.regulators),
+        edges, draws, null, margin=len(names) - 1, n_regulators=len(inp.universe.regulators),
         n_genes=len(inp.universe.genes),
     )  # fmt: skip
     check_table = pd.DataFrame([(c.check, c.value, c.bar, c.passed) for c in checks], columns=TABLES["degree_checks"])
@@ -283,11 +301,14 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
             id=ids["observed_among_draws"], statistic=z, effect=float(rows[0]["share_pair"]), p_raw=whole.p_value(),
             n_units=len(null[0]), stream=whole.stream,
         )  # fmt: skip
+    rival = ids["coexpression_above_degree"]
     records = (
         effects[0].record(ids["above_degree"], side="greater", level=level, stream=whole.stream),
         weakest,
         among,
-        effects[1].record(ids["coexpression_above_degree"], side="greater", level=level, stream=whole.stream),
+        effects[1].record(rival, side="greater", level=level, stream=whole.stream)
+        if by_expression
+        else TestRecord(id=rival, undefined="there are no cells to read co-expression in", n_units=effects[0].n_units),
     )
     low, high = np.quantile(null[0], [settings.alpha / 2, 1 - settings.alpha / 2])
     mean = float(null[0].mean())
@@ -304,21 +325,28 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
             inp, NAME, score=f"{primary} - degrees of both genes", metric="auroc_difference", null_value=0.0,
             edges=edges, step="degree_excess", estimate=effects[0].estimate(null_value=0.0, level=level),
         ),
-        result_of(
-            inp, NAME, score=f"{COEXPRESSION} - degrees of both genes", metric="auroc_difference", null_value=0.0,
-            edges=edges, estimate=effects[1].estimate(null_value=0.0, level=level),
-        ),
     )  # fmt: skip
+    if by_expression:
+        estimate = effects[1].estimate(null_value=0.0, level=level)
+        results += (
+            result_of(
+                inp, NAME, score=f"{COEXPRESSION} - degrees of both genes", metric="auroc_difference", null_value=0.0,
+                edges=edges, estimate=estimate,
+            ),
+        )  # fmt: skip
     facts = common_facts | {
         "trades_per_regulator": draws.trades_per_row,
         "jaccard": float(draws.jaccard.mean()),
         "weakest_without": "" if k is None else inp.universe.regulators[int(excess.regulators[k])],
         "smallest_z_without": float(left["z"].min()) if left["z"].notna().any() else None,
         "tost_p": None if effects[0].undefined else effects[0].p_equivalent(settings.seoi),
-        "coexpression_excess": float(rows[1]["share_pair"]),
-        "coexpression_low": None if effects[1].undefined else effects[1].bounds(level)[0],
-        "coexpression_passes": bool(not effects[1].undefined and effects[1].bounds(level)[0] > settings.seoi),
     }
+    if by_expression:
+        facts |= {
+            "coexpression_excess": float(rows[1]["share_pair"]),
+            "coexpression_low": None if effects[1].undefined else effects[1].bounds(level)[0],
+            "coexpression_passes": bool(not effects[1].undefined and effects[1].bounds(level)[0] > settings.seoi),
+        }
     return AnalysisOutcome(
         analysis=NAME, model=request.model, reference=request.reference, results=results, records=records, facts=facts,
         tables={
@@ -346,7 +374,7 @@ SPEC = AnalysisSpec(
     title="Beyond the degrees of the genes",
     question="Is recovery more than the degrees of regulators and targets?",
     endpoint=Endpoint.REFERENCE_RECOVERY,
-    needs=("attention", "expression", "reference"),
+    needs=("attention", "reference"),
     plan=plan,
     run=run,
     reference="Strona et al. 2014, doi:10.1038/ncomms5114; Besag & Clifford 1989, doi:10.1093/biomet/76.4.633",

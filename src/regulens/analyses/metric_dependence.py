@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from regulens.analyses.base import AnalysisInput, AnalysisSpec, TestRequest
-from regulens.analyses.common import counts_of, dropped_of, edges_of, refusal, refused, result_of
+from regulens.analyses.common import counts_of, dropped_of, edges_of, having, refusal, refused, result_of
 from regulens.analyses.concordance import kendall_w, tau_matrix
 from regulens.analyses.inference import above_half
 from regulens.analyses.layer_hierarchy import layer_names
@@ -99,11 +99,11 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     parameters = SPEC.parameters | {k: v for k, v in inp.parameters.items() if k in SPEC.parameters}
     attention = inp.attention[request.direction]
     names = list(dict.fromkeys([request.primary, *layer_names(attention)]))
-    rivals = ["coexpression_abs", *(n for n in inp.baselines.names if n.startswith(("product_", "marginal")))]
+    rivals = [n for n in inp.coexpression.names if n == "coexpression_abs"]
+    rivals += [n for n in inp.baselines.names if n.startswith(("product_", "marginal"))]
     genes = [n for n in inp.baselines.names if n not in rivals]
     edges = edges_of(
-        inp, attention.select(names), inp.coexpression.select(["coexpression_abs"]),
-        inp.baselines.select([*rivals[1:], *genes]),
+        inp, attention.select(names), having(inp.coexpression, rivals), having(inp.baselines, [*rivals, *genes]),
     )  # fmt: skip
     if reason := refusal(edges):
         return refused(inp, NAME, (), reason, edges=edges, tables=TABLES, steps=("",))
@@ -156,7 +156,7 @@ SPEC = AnalysisSpec(
     title="Dependence on the metric",
     question="Do conclusions flip with the metric?",
     endpoint=Endpoint.REFERENCE_RECOVERY,
-    needs=("attention", "expression", "reference"),
+    needs=("attention", "reference"),
     plan=plan,
     run=run,
     reference="Kendall & Babington Smith 1939; McClish 1989; Davis & Goadrich 2006; Saito & Rehmsmeier 2015",

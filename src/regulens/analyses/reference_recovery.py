@@ -11,6 +11,7 @@ from regulens.analyses.common import (
     counts_of,
     dropped_of,
     edges_of,
+    having,
     plan_tests,
     refusal,
     refused,
@@ -174,11 +175,11 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     layers = [n for n, l, h in zip(inp.attention[request.direction].names, inp.attention[request.direction].layers,
                                    inp.attention[request.direction].heads) if l >= 0 and h < 0]  # fmt: skip
     names = list(dict.fromkeys([primary, *layers]))
-    ladder = [n for n in LADDER if n != "coexpression_abs"]
     edges = edges_of(
-        inp, inp.attention[request.direction].select(names), inp.baselines.select(ladder),
-        inp.coexpression.select(["coexpression_abs"]),
+        inp, inp.attention[request.direction].select(names), having(inp.baselines, list(LADDER)),
+        having(inp.coexpression, list(LADDER)),
     )  # fmt: skip
+    ladder = [n for n in LADDER if n in edges.names]
     if reason := refusal(edges):
         return refused(inp, NAME, DESIGNS, reason, edges=edges, tables=TABLES, steps=("pooled", "layer"))
     ids = {d.name: test_id(NAME, request, d.name) for d in DESIGNS}
@@ -228,17 +229,17 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     else:
         records.append(TestRecord(id=ids["some_head_above_chance"], undefined="no head has a standard error"))
 
-    gaps = effects_of(differences(edges, primary, list(LADDER)))
-    base = aurocs(edges, list(LADDER)).estimate
+    gaps = effects_of(differences(edges, primary, ladder))
+    base = aurocs(edges, ladder).estimate
     nulls = [
         (primary, null.scheme, null.observed, float(draws.mean()), float(draws.std(ddof=1)),
          np.nan if isinstance(z, Undefined) else z, null.p_value(), null.preserves)
     ] + [
         (primary, n, null.observed, float(b), g.se, g.value / g.se if not g.undefined else np.nan,
          g.p_greater() if not g.undefined else np.nan, LADDER[n])
-        for n, b, g in zip(LADDER, base, gaps)
+        for n, b, g in zip(ladder, base, gaps)
     ]  # fmt: skip
-    beaten = [(b, n) for n, b, g in zip(LADDER, base, gaps) if not g.undefined and g.bounds(level)[0] > 0]
+    beaten = [(b, n) for n, b, g in zip(ladder, base, gaps) if not g.undefined and g.bounds(level)[0] > 0]
     present = np.unique(edges.regulator)
     positives = np.bincount(edges.regulator[edges.label], minlength=len(inp.universe.regulators))
     auprc, epr = _group_jackknife(edges, primary, 20, level)
@@ -293,7 +294,7 @@ SPEC = AnalysisSpec(
     title="Recovery of the reference network",
     question="How well does attention recover a curated network, per head, per layer and pooled?",
     endpoint=Endpoint.REFERENCE_RECOVERY,
-    needs=("attention", "expression", "reference"),
+    needs=("attention", "reference"),
     plan=plan,
     run=run,
     reference="Hanley & McNeil 1982; Pratapa et al. 2020; Romano & Wolf 2005",

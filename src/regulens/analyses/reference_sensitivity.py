@@ -12,6 +12,7 @@ from regulens.analyses.common import (
     counts_of,
     dropped_of,
     edges_of,
+    having,
     plan_tests,
     refusal,
     refused,
@@ -20,7 +21,7 @@ from regulens.analyses.common import (
 )
 from regulens.analyses.contrasts import contrast_inference
 from regulens.analyses.incompleteness import Thinned, random_subsets, thin_edges, wins_between
-from regulens.analyses.inference import Effect, effects_of
+from regulens.analyses.inference import Effect, aurocs, effects_of
 from regulens.analyses.reference_pairs import Shared, interaction, share, swap_rows
 from regulens.analyses.reference_slices import reference_edges, slices
 from regulens.analyses.symmetric import is_symmetric, symmetrised
@@ -35,6 +36,7 @@ from regulens.types.results import AnalysisOutcome
 
 NAME = "reference_sensitivity"
 RIVAL = "coexpression_abs"
+NO_RIVAL = "there are no cells to read co-expression in, so that attention has no lead"
 
 DESIGNS = (
     TestDesign(
@@ -73,6 +75,10 @@ def _row(edges: LabelledEdges, primary: str, part: str, name: str, level: float)
     head = (part, name, counts["n_pos"], counts["n_neg"], counts["n_regulators"])
     if reason := refusal(edges):
         return (*head, *([np.nan] * 7), reason)
+    if RIVAL not in edges.names:  # without cells attention stands alone, and has no lead
+        own = effects_of(aurocs(edges, [primary]), null_value=0.5)[0]
+        a = own.cells(null_value=0.5, level=level)
+        return (*head, a["value"], a["low"], a["high"], *([np.nan] * 4), own.undefined)
     rows = [edges.names.index(n) for n in (primary, RIVAL)]
     matrix = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, -1.0]])
     own, rival, lead = effects_of(
@@ -121,6 +127,12 @@ def _pair_row(inp: AnalysisInput, other: str, shared: Shared | None) -> tuple[tu
     overlap = common / either if either else np.nan
     if reason := refusal(a) or refusal(b):
         return (*head, overlap, *nothing[:8], reason), None
+    order = [auroc(a.scores, y) for y in (a.label, shared.other_label)]
+    varied = all(np.ptp(o) > 0 for o in order) and len(order[0]) > 2
+    rho = float(spearmanr(*order).statistic) if varied else np.nan
+    tau = float(kendalltau(*order).statistic) if varied else np.nan
+    if RIVAL not in a.names:
+        return (*head, overlap, *nothing[:5], len(order[0]), rho, tau, NO_RIVAL), None
     names = (inp.request.primary, RIVAL)
     effect = interaction(a, shared.other_label, names)
     at = effect.cells(null_value=0.0, level=1 - inp.request.settings.alpha)
@@ -131,10 +143,6 @@ def _pair_row(inp: AnalysisInput, other: str, shared: Shared | None) -> tuple[tu
     )  # fmt: skip
     null = null[np.isfinite(null)]
     p_swap = float(permutation_p(observed, null, side="two-sided")[0]) if len(null) and np.ptp(null) > 0 else np.nan
-    order = [auroc(a.scores, y) for y in (a.label, shared.other_label)]
-    varied = all(np.ptp(o) > 0 for o in order) and len(order[0]) > 2
-    rho = float(spearmanr(*order).statistic) if varied else np.nan
-    tau = float(kendalltau(*order).statistic) if varied else np.nan
     row = (*head, overlap, at["value"], at["low"], at["high"], p, p_swap, len(order[0]), rho, tau, effect.undefined)
     return row, effect
 
@@ -145,7 +153,7 @@ def _thinned_rows(
     """Mean and range over draws, per score; the share of draws in which attention keeps its side of co-expression."""
     rows = []
     usable = np.isfinite(found.auroc).all(axis=0)
-    gap = found.auroc[0, usable] - found.auroc[1, usable]
+    gap = found.auroc[0, usable] - found.auroc[1, usable] if len(names) > 1 else np.zeros(0)
     for s, name in enumerate(names):
         x = found.auroc[s, usable]
         low, high = np.quantile(x, [0.025, 0.975]) if len(x) else (np.nan, np.nan)
@@ -163,9 +171,9 @@ def _thinned_rows(
 
 def _incompleteness(inp: AnalysisInput, edges: LabelledEdges, *, shares: list[float], draws: int) -> pd.DataFrame:
     """Fewer edges, at random or regulator by regulator."""
-    names = [inp.request.primary, RIVAL]
+    names = [n for n in (inp.request.primary, RIVAL) if n in edges.names]
     scores = edges.scores[[edges.names.index(n) for n in names]]
-    lead = float(np.subtract(*auroc(scores, edges.label)))
+    lead = float(np.subtract(*auroc(scores, edges.label))) if len(names) > 1 else np.nan
     rows, where = np.unique(edges.regulator, return_inverse=True)
     tables = [wins_between(s, edges.label, where, len(rows)) for s in scores]
     out: list[tuple[object, ...]] = []
@@ -198,12 +206,12 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
         inp = symmetrised(inp)
     attention = inp.attention[request.direction]
     names = {
-        "attention": list(attention.names), "coexpression": [RIVAL],
+        "attention": list(attention.names), "coexpression": [n for n in inp.coexpression.names if n == RIVAL],
         "baselines": ["product_mean", "product_variance", "product_detection", "marginal_product"],
     }  # fmt: skip
     names["attention"] = [request.primary, *(n for n in attention.names if n != request.primary)]
     test = test_id(NAME, request, DESIGNS[0].name)
-    edges = edges_of(inp, inp.primary, inp.coexpression.select([RIVAL]))
+    edges = edges_of(inp, inp.primary, having(inp.coexpression, [RIVAL]))
     if reason := refusal(edges):
         return refused(inp, NAME, DESIGNS, reason, edges=edges, tables=TABLES, steps=("",))
     first = next(iter(inp.universes), request.reference)
@@ -218,6 +226,8 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
         reason = "the study has one reference"
     elif first == request.reference:
         reason = "this is the first reference of the study, which the others are held against"
+    elif not inp.has_expression:
+        reason = NO_RIVAL
     elif effect is None:
         reason = str(pair_rows[list(others).index(first)][-1])
     else:
@@ -260,7 +270,7 @@ SPEC = AnalysisSpec(
     title="Sensitivity to the reference",
     question="Does the conclusion survive another reference, another evidence filter, or an incomplete list?",
     endpoint=Endpoint.REFERENCE_RECOVERY,
-    needs=("attention", "expression", "reference"),
+    needs=("attention", "reference"),
     plan=plan,
     run=run,
     reference="Badia-i-Mompel et al. 2023 (references of regulation); Claesen et al. 2015 (metrics under missing "

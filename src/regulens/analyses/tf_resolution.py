@@ -134,13 +134,18 @@ def _covariates(
     draws = inp.request.settings.permutations
     own = inp.universe.regulator_columns()[each.row]
     table = {
-        "regulon_size": each.n_pos.astype(np.float64), "expression": inp.features.mean[own], "evidence": strength,
+        "regulon_size": each.n_pos.astype(np.float64),
+        "expression": inp.features.mean[own] if inp.has_expression else None, "evidence": strength,
     }  # fmt: skip
+    absent = {
+        "expression": "there are no cells to read expression in",
+        "evidence": "the reference does not say how well its edges are supported, or says the same of all",
+    }
     rows, records = [], []
     for name, x in table.items():
         test, use = ids[f"goes_with_{name}"], f"permutation/{NAME}/{name}"
         if x is None:
-            reason = "the reference does not say how well its edges are supported, or says the same of all"
+            reason = absent[name]
         elif len(each.row) < MIN_UNITS:
             reason = f"{len(each.row)} regulators have an AUROC of their own; {MIN_UNITS} are needed"
         elif np.ptp(x) == 0 or np.ptp(each.auroc) == 0:
@@ -300,7 +305,7 @@ SPEC = AnalysisSpec(
     title="Resolution by regulator",
     question="Is recovery carried by a few regulators?",
     endpoint=Endpoint.REFERENCE_RECOVERY,
-    needs=("attention", "expression", "reference"),
+    needs=("attention", "reference"),
     plan=plan,
     run=run,
     reference="DeLong, DeLong & Clarke-Pearson 1988; DerSimonian & Laird 1986; Hartung & Knapp 2001; Efron & Morris "

@@ -36,6 +36,7 @@ from regulens.run.recipes import recipes_asked
 from regulens.run.record import build_record
 from regulens.types.endpoints import Endpoint, Protocol
 from regulens.types.ledger import TestLedger, TestRecord
+from regulens.types.nouns import noun_of
 from regulens.types.results import AnalysisOutcome, Verdict
 
 if TYPE_CHECKING:
@@ -174,8 +175,9 @@ def _decide(
                 and item.request.protocol is Protocol.CORRECTED
             }
             found += decide(
-                mine, ledger, model=model, reference=reference, settings=prepared.settings, endpoint=endpoint
-            )
+                mine, ledger, model=model, reference=reference, settings=prepared.settings, endpoint=endpoint,
+                noun=noun_of(prepared.adapters[model].card.n_layers),
+            )  # fmt: skip
     return tuple(found)
 
 

@@ -19,6 +19,7 @@ import scipy.sparse as sp
 from regulens.io.atomic import read_json, write_json
 from regulens.io.outcomes import table_stem
 from regulens.io.tables import write_table
+from regulens.models.spec import options_of
 from regulens.progress import Progress
 from regulens.provenance import digest_of
 from regulens.run.prepare import Prepared
@@ -145,16 +146,22 @@ class ScoreEvidence(AbstractEvidence):
         from regulens.analyses.build import assemble
 
         universe = prepared.universe_of(request.reference)
-        columns = prepared.cells.genes.index(universe.genes)
+        expression = sp.csc_matrix((0, len(universe.genes)))
+        if prepared.cells.n_cells:
+            expression = sp.csc_matrix(prepared.cells.log_normalised(prepared.cells.genes.index(universe.genes)))
         return assemble(
             attention={d: s.on(universe) for d, s in self.scores.items()}, universe=universe, request=request,
-            expression=sp.csc_matrix(prepared.cells.log_normalised(columns)), card=self.model.card,
+            expression=expression, card=self.model.card,
             obs=prepared.cells.obs[list(prepared.cells.roles)], networks=prepared.references,
             universes=prepared.universes,
         )  # fmt: skip
 
     def facts(self, prepared: Prepared) -> dict[str, Any]:
-        """Pairs that the model scores."""
+        """Pairs that the model scores, and of an edge table what kind of list it is."""
+        from regulens.models.edge_list import EdgeListModel
+        from regulens.run.listed import listed_facts
+
+        universes = prepared.universes | prepared.screen_universes
         first = next(iter(self.scores.values()))
         return {
             "kind": "scores",
@@ -164,6 +171,7 @@ class ScoreEvidence(AbstractEvidence):
             "n_pairs": int(first.observed.size - len(prepared.regulators)),
             "n_pairs_observed": int(first.observed.sum()),
             "primary": self.model.primary,
+            **(listed_facts(self.model, universes) if isinstance(self.model, EdgeListModel) else {}),
         }
 
     def checked(self) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -181,7 +189,10 @@ def gather(prepared: Prepared, model: str, *, folder: Path, jobs: int, progress:
         from regulens.models.score_model import as_directions
 
         scores = adapter.edge_scores(prepared.cells.genes.take(prepared.gene_index), prepared.regulators)
-        digest = digest_of(adapter.card.sha256, "scores", scores.names, prepared.genes, prepared.regulators)
+        digest = digest_of(
+            adapter.card.sha256, "scores", options_of(adapter.card.spec), scores.names, prepared.genes,
+            prepared.regulators,
+        )  # fmt: skip
         both = as_directions(scores, primary=adapter.primary, floor=adapter.floor)
         return ScoreEvidence(model=adapter, scores=both, digest=digest, prepared=prepared)
 

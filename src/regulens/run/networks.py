@@ -23,7 +23,7 @@ from regulens.io.edge_tables import EdgeTable, read_edge_table
 from regulens.parallel import release_workers
 from regulens.progress import Progress
 from regulens.provenance import digest_frame, digest_of
-from regulens.run.prepare import PlannedAnalysis, Prepared
+from regulens.run.prepare import PlannedAnalysis, Prepared, unmet_needs
 from regulens.scorers import SCORERS
 from regulens.scorers.imported import imported_scores
 from regulens.scorers.network_inference import METHODS, check_methods, infer, rough_seconds
@@ -79,7 +79,7 @@ class InferredNetworks:
         found: dict[str, float] = {}
         seen = set()
         for item in self._prepared.analyses:
-            if NEED not in item.spec.needs:
+            if NEED not in item.spec.needs or unmet_needs(item, self._prepared):
                 continue
             universe = self._prepared.universe_of(item.request.reference)
             for method in _asked(item)[0]:
@@ -106,7 +106,8 @@ class InferredNetworks:
     def make(self) -> None:
         """Infer every network that the plan asks for, or find it in the folder."""
         for item in self._prepared.analyses:
-            self.of(item)
+            if not unmet_needs(item, self._prepared):
+                self.of(item)
 
     def of(self, item: PlannedAnalysis) -> dict[str, EdgeScores]:
         """Scores that an analysis asked for, by method and table name; empty when it needs none."""

@@ -14,10 +14,11 @@ import numpy as np
 from regulens.analyses.base import ANALYSES, SIMULATION, AnalysisSpec, StatisticsSettings, TestRequest
 from regulens.errors import InputError, NamespaceError, PlanError, examples, nearest
 from regulens.models.spec import parse
-from regulens.plan import AnalysisSection, CellsSection, Plan, ReferenceSection
+from regulens.plan import LISTED, NO_CELLS, AnalysisSection, CellsSection, Plan, ReferenceSection
 from regulens.progress import SILENT, Progress
 from regulens.provenance import digest_of
 from regulens.rng import stream
+from regulens.run.listed import check_listed, listed_genes, listed_regulators, no_cells, with_listed
 from regulens.run.screens import PreparedScreen, check_controls, prepare_screen, screen_name, screen_needs_unmet
 from regulens.types.cells import ROLES, Cells
 from regulens.types.edges import EdgeUniverse
@@ -184,6 +185,8 @@ def unmet_needs(item: PlannedAnalysis, prepared: Prepared) -> str:
     if lost:
         option = lost[0].replace("_", "-")
         return f"needs {examples(lost)}, which no column of the cells was named for (--{option} COLUMN)"
+    if "expression" in needs and not prepared.cells.n_cells:
+        return "needs expression, and the study has no cells (--expression CELLS)"
     if name in prepared.screens:
         return screen_needs_unmet(needs, prepared.screens[name], item.request.others)
     return ""
@@ -309,8 +312,10 @@ def prepare(plan: Plan, *, progress: Progress = SILENT) -> Prepared:
         for section in plan.screens:
             screens[screen_name(section)] = prepare_screen(plan, section, gene_map=gene_map)
             stage.advance()
-        cells, words_of_controls = _controls(_read_cells(plan), plan, screens)
-        cells = _subsample(cells, plan)
+        cells, words_of_controls = None, ""
+        if plan.cells.source != NO_CELLS:
+            cells, words_of_controls = _controls(_read_cells(plan), plan, screens)
+            cells = _subsample(cells, plan)
         stage.advance()
         references = {
             reference_name(r): read_reference(
@@ -324,6 +329,8 @@ def prepare(plan: Plan, *, progress: Progress = SILENT) -> Prepared:
             adapters[name] = models.load(plan.resolve(m.spec), name=name)
             stage.advance()
         check_primary(plan, adapters)
+        check_listed(plan, adapters)
+        cells = no_cells(adapters) if cells is None else cells
         vocabulary = {}
         for name, adapter in adapters.items():
             known = adapter.gene_tokens(cells.genes) >= 0
@@ -352,10 +359,14 @@ def prepare(plan: Plan, *, progress: Progress = SILENT) -> Prepared:
             candidates &= set(listed)
         for screen in screens.values():
             candidates |= set(screen.labels.effects.perturbations)
-        gene_index, words = select_genes(
-            cells, n_top=plan.universe.genes, regulators=sorted(candidates),
-            min_cells=min(plan.universe.min_cells_expressing, cells.n_cells),
-        )  # fmt: skip
+        min_cells = min(plan.universe.min_cells_expressing, cells.n_cells)
+        only_listed = plan.universe.genes == LISTED
+        if plan.universe.genes == LISTED:
+            gene_index, words = listed_genes(cells, adapters, min_cells=min_cells)
+        else:
+            gene_index, words = select_genes(
+                cells, n_top=plan.universe.genes, regulators=sorted(candidates), min_cells=min_cells
+            )
         # A gene that no model can see would only add pairs that are missing everywhere.
         seen = np.zeros(cells.n_genes, dtype=bool)
         for known in vocabulary.values():
@@ -369,13 +380,18 @@ def prepare(plan: Plan, *, progress: Progress = SILENT) -> Prepared:
         if len(genes) < 2:
             message = f"Expected at least 2 genes to make pairs of, got {len(genes)}. Check the gene ids."
             raise InputError(message)
-        universes = {
-            name: EdgeUniverse.build(
+        universes = {}
+        for name, reference in references.items():
+            wanted = listed
+            if only_listed:
+                by_tables = listed_regulators(adapters, reference)
+                wanted = by_tables if listed is None else tuple(r for r in by_tables if r in set(listed))
+            universe = EdgeUniverse.build(
                 genes=genes, reference=reference, restrictions=tuple(restrictions), name=f"{name} on {cells.name}",
-                regulators=None if listed is None else listed, input_genes=cells.genes.symbols,
-            )
-            for name, reference in references.items()
-        }  # fmt: skip
+                regulators=wanted, input_genes=cells.genes.symbols,
+            )  # fmt: skip
+            sources = universe.counts["reference_sources"] if only_listed else 0
+            universes[name] = with_listed(universe, adapters, sources=sources)
         screen_universes = {
             name: screen.universe(genes, cells=cells.name, restrictions=tuple(restrictions))
             for name, screen in screens.items()

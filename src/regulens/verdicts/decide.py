@@ -8,6 +8,7 @@ from regulens.analyses.base import StatisticsSettings
 from regulens.errors import OpenFamilyError, UnplannedTestError
 from regulens.types.endpoints import Endpoint, Protocol
 from regulens.types.ledger import TestLedger, TestRecord
+from regulens.types.nouns import ATTENTION, in_terms_of
 from regulens.types.results import AnalysisOutcome, Verdict, VerdictState
 from regulens.verdicts import beyond_coexpression, beyond_degree, beyond_prominence, layers_specialise, strata_help
 from regulens.verdicts.rule import MAX_SMD, MIN_POSITIVES, MIN_REGULATORS, ClaimRule
@@ -40,7 +41,7 @@ def _small(p: float) -> str:
 
 def _judge(
     rule: ClaimRule, outcomes: Mapping[str, AnalysisOutcome], ledger: TestLedger, *, model: str, reference: str,
-    settings: StatisticsSettings,
+    settings: StatisticsSettings, noun: str,
 ) -> Verdict:  # fmt: skip
     alpha, seoi = settings.alpha, settings.seoi
     text = rule.text.format(
@@ -50,8 +51,9 @@ def _judge(
 
     def verdict(state: VerdictState, reasons: list[str]) -> Verdict:
         return Verdict(
-            claim=rule.claim, title=rule.title, model=model, reference=reference, state=state,
-            reasons=tuple(dict.fromkeys(reasons)), rule=text, evidence=evidence,
+            claim=rule.claim, title=in_terms_of(rule.title, noun), model=model, reference=reference, state=state,
+            reasons=tuple(in_terms_of(r, noun) for r in dict.fromkeys(reasons)), rule=in_terms_of(text, noun),
+            evidence=evidence,
         )  # fmt: skip
 
     facts = {
@@ -62,15 +64,17 @@ def _judge(
     needed = dict.fromkeys([p.analysis for p in rule.preconditions] + [m.analysis for m in rule.musts])
     failed = [f"The analysis {n} was not run." for n in needed if n not in facts]
     failed += [f"{facts[n]['refused'].capitalize()}." for n in needed if n in facts and facts[n].get("refused")]
+    failed += [f"The analysis {n} {facts[n]['skipped']}." for n in needed if n in facts and facts[n].get("skipped")]
+    silent = {n for n, own in facts.items() if own.get("refused") or own.get("skipped")}
     for condition in rule.preconditions:
         own = facts.get(condition.analysis)
-        if own is not None and not own.get("refused") and (wrong := condition.check(own)):
+        if own is not None and condition.analysis not in silent and (wrong := condition.check(own)):
             failed.append(f"{wrong[0].upper()}{wrong[1:]}.")
     records = {m.test: _find(ledger, m.analysis, m.test, model, reference) for m in rule.musts}
     for must in rule.musts:
         record = records[must.test]
         own = facts.get(must.analysis)
-        if own is None or own.get("refused"):
+        if own is None or must.analysis in silent:
             continue
         if record is None:
             failed.append(f"The test {must.test} was not planned.")
@@ -119,7 +123,7 @@ def _judge(
 
 def decide(
     outcomes: Mapping[str, AnalysisOutcome], ledger: TestLedger, *, model: str, reference: str,
-    settings: StatisticsSettings, endpoint: Endpoint = Endpoint.REFERENCE_RECOVERY,
+    settings: StatisticsSettings, endpoint: Endpoint = Endpoint.REFERENCE_RECOVERY, noun: str = ATTENTION,
 ) -> tuple[Verdict, ...]:  # fmt: skip
     """Judge every claim about one endpoint for one model and one reference, or one screen.
 
@@ -129,6 +133,8 @@ def decide(
         Analysis name → outcome of the corrected protocol; published ones are ignored.
     ledger
         Closed, so that q-values exist.
+    noun
+        What the model's scores are called (`regulens.types.nouns`).
 
     Returns
     -------
@@ -144,7 +150,7 @@ def decide(
         message = "Expected a closed ledger to decide from, got an open one. Record all tests and call close() first."
         raise OpenFamilyError(message)
     return tuple(
-        _judge(r, outcomes, ledger, model=model, reference=reference, settings=settings)
+        _judge(r, outcomes, ledger, model=model, reference=reference, settings=settings, noun=noun)
         for r in RULES
         if r.endpoint is endpoint and (not r.asked_by or r.asked_by in outcomes)
     )
