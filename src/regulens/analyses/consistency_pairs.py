@@ -1,5 +1,6 @@
 """Which in-silico effect belongs to which measured one? Both on one grid of perturbations and genes, with confounders.
 
+Perturbations need no responders here, so those that cannot be evaluated for want of responders are compared as well.
 Perturbed genes are no targets here (`perturbed_targets=False`): the own gene of a perturbation is left out of its row,
 so a perturbation's own effects would meet its measured ones on other columns than another's do.
 """
@@ -15,7 +16,8 @@ import pandas as pd
 from regulens.analyses.base import AnalysisInput
 from regulens.analyses.in_silico import Change, InSilicoEffects, cannot_run, in_silico_effects
 from regulens.errors import ParameterError
-from regulens.types.screens import Screen
+from regulens.scorers.coexpression import coexpression_scores
+from regulens.types.screens import ResponseLabels, Screen
 
 #: Columns that a composition can be of, the first with two values or more is taken.
 COMPOSITION = ("cell_state", "cell_line", "replicate")
@@ -41,8 +43,12 @@ class Matched:
         Composition shift of every source (F12); NaN where no column says what cells are.
     shift_of
         Column that the shift is of, or an empty string.
+    positive
+        Genes that respond under the rule, bool, same shape as `observed`.
     effects
         What the model was asked, by change.
+    n_not_asked
+        Perturbations beyond the number that may be asked about.
     """
 
     sources: tuple[str, ...]
@@ -52,7 +58,9 @@ class Matched:
     baseline: np.ndarray
     shift: np.ndarray
     shift_of: str
+    positive: np.ndarray
     effects: dict[Change, InSilicoEffects]
+    n_not_asked: int
 
     @property
     def signed(self) -> bool:
@@ -113,13 +121,29 @@ def composition_shift(screen: Screen | None, sources: tuple[str, ...]) -> tuple[
     return nothing, ""
 
 
+def chosen_sources(inp: AnalysisInput, labels: ResponseLabels, *, most: int) -> tuple[tuple[str, ...], int]:
+    """Perturbations to ask about, and how many more there were.
+
+    Those of the universe, then others with cells enough, in a random order, of which the first are taken; all need to
+    be genes of the universe. A perturbation without responders is as good as another: its genes have ranks as well.
+    """
+    rule, there, evaluable = labels.rule, set(inp.universe.genes), set(inp.universe.regulators)
+    enough = [
+        p for p, n in zip(labels.effects.perturbations, labels.effects.n_cells)
+        if p in there and p not in evaluable and not 0 <= n < rule.min_cells
+    ]  # fmt: skip
+    order = inp.rng("in_silico/perturbations").permutation(len(enough))
+    wanted = [*inp.universe.regulators, *(enough[i] for i in order)]
+    return tuple(sorted(wanted[:most])), max(len(wanted) - most, 0)
+
+
 def match(inp: AnalysisInput, parameters: dict[str, Any], *, perturbed_targets: bool) -> Matched | str:
     """Run the model on changed cells and lay its answers beside the measured effects; or why that cannot be done.
 
     Parameters
     ----------
     parameters
-        ``cells``, ``rule`` as in the analysis.
+        ``cells``, ``perturbations``, ``rule`` as in the analysis.
     perturbed_targets
         Whether genes that are perturbed themselves are targets of the others.
     """
@@ -127,12 +151,11 @@ def match(inp: AnalysisInput, parameters: dict[str, Any], *, perturbed_targets: 
         return "there is no screen"
     if inp.cells is None or (reason := cannot_run(inp.adapter, parameters["rule"])):
         return reason if inp.cells is not None else "the cells that the model read are not at hand"
-    universe, labels = inp.universe, inp.screen.labels
-    sources = universe.regulators
-    settings = inp.request.settings
+    genes, labels, settings = inp.universe.genes, inp.screen.labels, inp.request.settings
+    sources, n_not_asked = chosen_sources(inp, labels, most=int(parameters["perturbations"]))
     try:
         effects = in_silico_effects(
-            inp.adapter, inp.cells, sources=sources, targets=universe.genes, rule=parameters["rule"],
+            inp.adapter, inp.cells, sources=sources, targets=genes, rule=parameters["rule"],
             cells_per_source=int(parameters["cells"]), min_cells=settings.min_cells, seed=settings.seed,
             rng=lambda use: inp.rng(f"in_silico/{use}"),
         )  # fmt: skip
@@ -141,21 +164,23 @@ def match(inp: AnalysisInput, parameters: dict[str, Any], *, perturbed_targets: 
     row = {p: i for i, p in enumerate(labels.effects.perturbations)}
     column = {g: j for j, g in enumerate(labels.effects.genes)}
     i = np.array([row[s] for s in sources], dtype=np.int64)
-    j = np.array([column.get(g, -1) for g in universe.genes], dtype=np.int64)
-    target = np.ones(len(universe.genes), dtype=bool)
+    j = np.array([column.get(g, -1) for g in genes], dtype=np.int64)
+    place = {g: k for k, g in enumerate(genes)}
+    own = np.array([place[s] for s in sources], dtype=np.int64)
+    seen = np.where(j >= 0, labels.tested[i][:, j], False)
+    seen[np.arange(len(sources)), own] = False
     if not perturbed_targets:
-        target[universe.regulator_columns()] = False
-    seen = universe.candidate & (j >= 0) & target
+        seen[:, own] = False
     turned = -1.0 if inp.screen.modality == "crispra" else 1.0
-    mean = np.asarray(inp.expression.expm1().mean(axis=0)).ravel()
-    shift, shift_of = composition_shift(inp.screen.cells, sources)
     model: dict[str, np.ndarray] = {
         c: (turned if c == "ablate" and e.signed else 1.0) * e.effect for c, e in effects.items()
     }
-    rival = inp.coexpression.select(["coexpression_signed"])
+    rival = coexpression_scores(inp.expression, genes=genes, regulators=sources).select(["coexpression_signed"])
     model["coexpression"] = np.where(rival.observed, -turned * rival.values[0], np.nan)
+    shift, shift_of = composition_shift(inp.screen.cells, sources)
     return Matched(
-        sources=sources, targets=universe.genes, model=model,
-        observed=np.where(seen, labels.effects.effect[i][:, j], np.nan), baseline=np.log1p(mean), shift=shift,
-        shift_of=shift_of, effects=effects,
+        sources=sources, targets=genes, model=model,
+        observed=np.where(seen, labels.effects.effect[i][:, j], np.nan),
+        baseline=np.log1p(np.asarray(inp.expression.expm1().mean(axis=0)).ravel()), shift=shift, shift_of=shift_of,
+        positive=np.where(j >= 0, labels.positive[i][:, j], False), effects=effects, n_not_asked=n_not_asked,
     )  # fmt: skip

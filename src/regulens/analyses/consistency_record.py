@@ -19,13 +19,14 @@ def result(
     estimate: Estimate | Undefined, null_value: float, step: str, stream: str = "",
 ) -> EvaluationResult:  # fmt: skip
     """A complete result; `n_regulators` counts perturbations with matched pairs, `n_pos` responders among the pairs."""
-    candidate = inp.universe.candidate
-    both = np.zeros(candidate.shape, dtype=bool) if matched is None else matched.both & candidate
+    both = np.zeros((1, 1), dtype=bool) if matched is None else matched.both
+    positive = both if matched is None else matched.positive
+    measured = int(inp.universe.candidate.sum()) if matched is None else int(np.isfinite(matched.observed).sum())
     return EvaluationResult(
         analysis=analysis, model=inp.request.model, reference=inp.request.reference, score=score, metric=metric,
         estimate=estimate, endpoint=Endpoint.PERTURBATION_RESPONSE, universe_digest=inp.universe.digest,
-        n_pos=int((both & inp.universe.positive).sum()), n_neg=int((both & ~inp.universe.positive).sum()),
-        n_regulators=int(both.any(axis=1).sum()), n_missing=int((candidate & ~both).sum()), null_value=null_value,
+        n_pos=int((both & positive).sum()), n_neg=int((both & ~positive).sum()),
+        n_regulators=int(both.any(axis=1).sum()), n_missing=measured - int(both.sum()), null_value=null_value,
         protocol=inp.request.protocol, step=step, stream=stream,
     )  # fmt: skip
 
