@@ -11,6 +11,7 @@ import pandas as pd
 from regulens.analyses.base import AnalysisInput, AnalysisSpec, TestRequest
 from regulens.analyses.common import TestDesign, plan_tests, test_id
 from regulens.analyses.inference import effects_of
+from regulens.analyses.layer_hierarchy import layer_names
 from regulens.analyses.nested_perturbations import nested_over_perturbations
 from regulens.analyses.per_perturbation import (
     METHOD,
@@ -31,6 +32,9 @@ from regulens.types.results import AnalysisOutcome
 
 NAME = "perturbation_recovery"
 COEXPRESSION = "coexpression_abs"
+
+#: What a flag of the design says when it makes effects of replicates look like effects of perturbations.
+CONFOUNDED = "confounded with perturbations"
 
 DESIGNS = (
     TestDesign(
@@ -100,11 +104,6 @@ def plan(request: TestRequest) -> tuple[PlannedTest, ...]:
     return plan_tests(NAME, request, DESIGNS, endpoint=endpoint)
 
 
-def layers_of(scores: EdgeScores) -> tuple[str, ...]:
-    """Names of the layers' means over heads, in order."""
-    return tuple(n for n, layer, head in zip(scores.names, scores.layers, scores.heads) if layer >= 0 and head < 0)
-
-
 def _renamed(scores: EdgeScores, suffix: str) -> EdgeScores:
     return EdgeScores(
         values=scores.values, observed=scores.observed, names=tuple(f"{n} {suffix}" for n in scores.names),
@@ -144,7 +143,7 @@ def _layers(inp: AnalysisInput, direction: str) -> pd.DataFrame:
     """Profile over layers in one direction, each against co-expression on identical pairs."""
     settings = inp.request.settings
     level, scores = 1 - settings.alpha, inp.attention[direction]
-    names = layers_of(scores)
+    names = layer_names(scores)
     if not names:
         return pd.DataFrame(columns=TABLES["pert_layers"])
     per = PerPerturbation.build(inp, scores.select(names), inp.coexpression.select([COEXPRESSION]))
@@ -182,8 +181,20 @@ def _fidelity(inp: AnalysisInput, per: PerPerturbation, primary: str) -> pd.Data
     )  # fmt: skip
     if "perturbation" not in checks:
         return table
-    extra = [c for c in checks.columns if c == "perturbation" or c not in table]
-    return table.merge(checks[extra].drop_duplicates("perturbation"), on="perturbation", how="left")
+    own = checks.rename(columns={c: f"{c}_on_target" for c in ("effect", "p", "q", "direction", "why")})
+    return table.merge(own.drop_duplicates("perturbation"), on="perturbation", how="left")
+
+
+def _verified(inp: AnalysisInput, per: PerPerturbation) -> PerPerturbation | None:
+    """Only the perturbations whose own gene moved as the modality says; None where these are all, or too few."""
+    assert inp.screen is not None
+    checks = inp.screen.checks
+    if "verified" not in checks:
+        return None
+    good = set(checks.loc[checks["verified"].astype(bool), "perturbation"])
+    keep = np.array([p in good for p in per.perturbations])
+    part = per.restrict(keep)
+    return None if keep.all() or part.refusal else part
 
 
 def screen_facts(inp: AnalysisInput) -> dict[str, object]:
@@ -191,8 +202,13 @@ def screen_facts(inp: AnalysisInput) -> dict[str, object]:
     screen = inp.screen
     assert screen is not None
     effects = screen.labels.effects
+    read = 0
+    if screen.cells is not None and inp.cells is not None and inp.cells.source == screen.cells.cells.source:
+        perturbed = screen.cells.obs.index[~screen.cells.obs["control"].to_numpy(dtype=bool)]
+        read = int(inp.cells.obs.index.isin(perturbed).sum())
     return {
         "modality": screen.modality, "modality_problem": screen.modality_problem, "design_flags": list(screen.flags),
+        "confounded": [f for f in screen.flags if CONFOUNDED in f], "perturbed_cells_read": read,
         "scale": effects.scale, "labels": screen.labels.rule.words(effects),
         "perturbations": len(effects.perturbations), "has_cells": screen.cells is not None,
     }  # fmt: skip
@@ -205,7 +221,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     request, settings = inp.request, inp.request.settings
     level, primary = 1 - settings.alpha, request.primary
     scores = inp.attention[request.direction]
-    layers = layers_of(scores)
+    layers = layer_names(scores)
     names = list(dict.fromkeys([primary, *layers]))
     other = next((d for d in inp.attention if d != request.direction), None)
     sets = [scores.select(names)]
@@ -250,9 +266,14 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     if other is not None:
         directions[f"{primary} {other}"] = other
     profile = pd.concat([_layers(inp, d) for d in inp.attention], ignore_index=True)
+    summary = _summary(inp, per, directions)
+    verified = _verified(inp, per)
+    if verified is not None:
+        row = _summary(inp, verified, {primary: request.direction})
+        summary = pd.concat([summary, row.assign(score=f"{primary}, verified perturbations")], ignore_index=True)
     tables = {
         "pert_auroc": per.table()[TABLES["pert_auroc"]],
-        "pert_summary": _summary(inp, per, directions),
+        "pert_summary": summary,
         "pert_layers": profile,
         "pert_contrasts": pd.DataFrame(
             [c.row(level=level) for c in contrasts.values()], columns=TABLES["pert_contrasts"]
