@@ -68,7 +68,7 @@ def select_genes(
     else:
         candidates = np.flatnonzero(detected)
         if n_top:
-            kept[candidates[_most_variable(mean[candidates], variance[candidates], n_top)]] = True
+            kept[candidates[most_variable(mean[candidates], variance[candidates], n_top)]] = True
         added = [i for i in known if detected[i] and not kept[i]]
         kept[added] = True
         words = (
@@ -102,7 +102,7 @@ def _moments(cells: Cells) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return n_cells, mean, variance
 
 
-def _most_variable(mean: np.ndarray, variance: np.ndarray, n_top: int) -> np.ndarray:
+def most_variable(mean: np.ndarray, variance: np.ndarray, n_top: int) -> np.ndarray:
     """Positions of the genes whose log dispersion lies furthest above that of genes of similar mean, best first."""
     with np.errstate(divide="ignore", invalid="ignore"):
         dispersion = np.log(np.where(variance == 0, np.nan, variance / np.where(mean == 0, 1e-12, mean)))

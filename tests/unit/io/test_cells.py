@@ -11,7 +11,7 @@ from regulens.errors import InputError, ScaleError
 from regulens.io.cells import read_cells
 from regulens.io.demo import load_demo
 from regulens.io.gene_ids import GeneMap
-from regulens.io.genes_selection import _moments, _most_variable, select_genes
+from regulens.io.genes_selection import _moments, most_variable, select_genes
 from regulens.io.references import read_reference
 from regulens.rng import stream
 from regulens.types.edges import EdgeUniverse
@@ -198,7 +198,7 @@ def test_variable_genes_are_those_of_scanpy(demo):
     table = sc.pp.highly_variable_genes(
         ad.AnnData(cells.log_normalised(np.flatnonzero(seen))), flavor="seurat", n_top_genes=50, inplace=False
     )
-    best = _most_variable(mean[seen], variance[seen], 50)
+    best = most_variable(mean[seen], variance[seen], 50)
     assert set(best) == set(np.flatnonzero(table["highly_variable"]))
     score = table["dispersions_norm"].to_numpy()
     assert (np.diff(score[best]) <= 1e-9).all()
