@@ -295,6 +295,7 @@ ANALYSES: Registry[AnalysisSpec] = Registry(
         "composition_control": "regulens.analyses.composition_control:SPEC",
         "metric_dependence": "regulens.analyses.metric_dependence:SPEC",
         "perturbation_recovery": "regulens.analyses.perturbation_recovery:SPEC",
+        "perturbation_baselines": "regulens.analyses.perturbation_baselines:SPEC",
         "rank_consistency": "regulens.analyses.rank_consistency:SPEC",
     },
     group="regulens.analyses",
