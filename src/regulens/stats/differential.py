@@ -111,8 +111,15 @@ def group_moments(blocks: Blocks, group: np.ndarray, *, n_groups: int, n_genes: 
     return GroupMoments(n=n, mean=mean, variance=spread)
 
 
-def welch(found: GroupMoments, *, control: int) -> GroupDifferences:
+def welch(found: GroupMoments, *, control: int, borrow: bool = False) -> GroupDifferences:
     """Welch's t-test of every group against the group `control`, per gene.
+
+    Parameters
+    ----------
+    borrow
+        Whether a group without variation takes the variance of the other one. A rare gene is silent in all cells of
+        a small group by chance; Welch to the letter then takes the group's mean for exact, and p becomes absurdly
+        small (a fifth of the genes that 5 % of the cells express have p < 1e-5 in a group of 30 without any effect).
 
     Returns
     -------
@@ -129,14 +136,17 @@ def welch(found: GroupMoments, *, control: int) -> GroupDifferences:
     rest = np.delete(np.arange(len(found.n)), control)
     n0, m0, v0 = int(found.n[control]), found.mean[control], found.variance[control]
     effect = found.mean[rest] - m0
+    borrow = borrow and n0 > 1
     se, p = np.empty_like(effect), np.empty_like(effect)
     step = max(_AT_ONCE // max(effect.shape[1], 1), 1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        own0 = v0 / n0
         for start in range(0, len(rest), step):
             at = slice(start, start + step)
             n = found.n[rest[at]][:, None].astype(np.float64)
-            own = found.variance[rest[at]] / n
+            own, own0 = found.variance[rest[at]], np.broadcast_to(v0, (len(n), len(v0)))
+            if borrow:
+                own, own0 = np.where(own == 0, own0, own), np.where(own0 == 0, own, own0)
+            own, own0 = own / n, own0 / n0
             both = own + own0
             se[at] = np.sqrt(both)
             df = both**2 / (own**2 / (n - 1) + own0**2 / (n0 - 1))

@@ -20,6 +20,7 @@ def effects_of(
     controls: np.ndarray | None = None,
     perturbations: Sequence[str] | None = None,
     groups: np.ndarray | None = None,
+    borrow: bool = True,
     jobs: int = 1,
 ) -> PerturbationEffects:
     """Compare the cells of every perturbation with the control cells, gene by gene.
@@ -39,6 +40,9 @@ def effects_of(
     groups
         A labelling of one's own in place of the screen's, shape ``(cell,)`` of strings: placebo groups among the
         control cells, say. ``""`` is in no group.
+    borrow
+        Whether a gene that does not vary in a group takes its variance from the controls, and the other way round
+        (`regulens.stats.differential.welch`); False is Welch to the letter, as published.
     jobs
         Threads; changes no number.
 
@@ -72,7 +76,7 @@ def effects_of(
         raise AlignmentError(message)
     group[used] = len(names)
     shape = {"n_groups": len(names) + 1, "n_genes": cells.n_genes}
-    found = welch(group_moments(lambda: _log_blocks(cells), group, **shape), control=len(names))
+    found = welch(group_moments(lambda: _log_blocks(cells), group, **shape), control=len(names), borrow=borrow)
     p = found.p
     if test == "mann_whitney":
         p = mann_whitney_p(lambda: _ratio_blocks(cells), group, control=len(names), jobs=jobs, **shape)

@@ -1,5 +1,7 @@
 """Differential expression: scipy's numbers, no bit from blocks or threads, degenerate groups said, level held."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -175,6 +177,38 @@ def test_type_one_error_without_a_difference():
         assert (np.abs(rate - 0.05) < 4 * np.sqrt(0.05 * 0.95 / 2000)).all(), (size, rate)
 
 
+def rare_genes(seed, *, size=30, n_genes=1500, detection=0.05):
+    """One group and 1,000 controls without a difference, in genes that few cells express."""
+    rng = stream(seed, "test/rare")
+    x = np.where(rng.random((size + 1000, n_genes)) < detection, np.log1p(rng.gamma(4.0, 10.0, (1, n_genes))), 0.0)
+    return x, np.repeat([0, 1], [size, 1000])
+
+
+def test_a_silent_group_borrows_its_variance_since_the_letter_of_welch_errs_wildly():
+    x, group = rare_genes(1)
+    moments = group_moments(whole(x), group, n_groups=2, n_genes=x.shape[1])
+    letter, borrowed = welch(moments, control=1), welch(moments, control=1, borrow=True)
+    silent = (x[:30] == 0).all(axis=0)
+    assert 0.15 < silent.mean() < 0.3
+    assert (letter.p[0, silent] < 1e-5).all()  # and nothing happened to any of these genes
+    assert not (borrowed.p[0] < 1e-5).any() and (borrowed.p[0] < 0.05).mean() < 0.05
+    assert np.array_equal(letter.p[:, ~silent], borrowed.p[:, ~silent])
+    assert np.array_equal(letter.effect, borrowed.effect)
+    # what is really switched off is still found
+    x, group = rare_genes(2, size=100, detection=0.5, n_genes=50)
+    x[:100] = 0
+    moments = group_moments(whole(x), group, n_groups=2, n_genes=50)
+    assert (welch(moments, control=1, borrow=True).p < 1e-10).all()
+
+
+def test_controls_without_variation_borrow_too():
+    x = np.zeros((40, 1))
+    x[:4] = 2.0
+    moments = group_moments(whole(x), np.repeat([0, 1], [30, 10]), n_groups=2, n_genes=1)
+    letter, borrowed = welch(moments, control=1), welch(moments, control=1, borrow=True)
+    assert borrowed.se[0, 0] > letter.se[0, 0] and borrowed.p[0, 0] > letter.p[0, 0]
+
+
 @pytest.mark.long
 def test_type_one_error_without_a_difference_at_length():
     for size, rate in null_rates(400, 200, seed=8).items():
@@ -228,6 +262,17 @@ def test_effects_are_those_of_log1p_cp10k_backed_or_not(test, tmp_path, monkeypa
     backed = screen_of(backed=tmp_path / "screen.h5ad")
     assert backed.cells.backed
     assert effects_of(backed, test=test, jobs=2).digest == effects.digest
+
+
+def test_effects_borrow_unless_told_otherwise():
+    screen = screen_of()
+    counts = screen.cells.counts.toarray()
+    gene = next(j for j in range(1, 12) if counts[:, j].mean() > 0.2)
+    counts[(screen.obs["perturbation"] == "G1").to_numpy(), gene] = 0
+    cells = replace(screen.cells, counts=sp.csr_matrix(counts))
+    found, letter = (effects_of(replace(screen, cells=cells), borrow=b) for b in (True, False))
+    assert found.se[0, gene] > letter.se[0, gene]
+    assert np.array_equal(found.se[1:], letter.se[1:], equal_nan=True)
 
 
 def test_control_subsets_and_placebo_groups():
