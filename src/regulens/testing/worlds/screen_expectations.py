@@ -52,4 +52,23 @@ SCREEN_EXPECTATIONS: tuple[Expectation, ...] = (
         analysis="perturbation_recovery", test="attention_minus_coexpression",
         answers=(*PLANTED, "screen: coexpression_only"), silent=("screen: no_signal, equal power",), upwards=False,
     ),
+    *(  # where the same genes always respond, attention that knows them is above statistics of expression, rightly
+        Expectation(
+            analysis="perturbation_baselines", test=test, answers=PLANTED, silent=(*NOTHING, "screen: expression_only"),
+        )
+        for test in ("attention_above_best_baseline", "attention_above_gene_model")
+    ),
+    *(
+        Expectation(
+            analysis="perturbation_baselines", test=test, answers=PLANTED, silent=(*NOTHING, *PROMINENT),
+        )
+        for test in (
+            "attention_above_response_propensity", "attention_above_best_baseline_power_controlled",
+        )
+    ),
+    Expectation(  # where power is unequal, the level of a gene predicts who is seen to respond
+        analysis="perturbation_baselines", test="some_baseline_above_attention",
+        answers=("screen: no_signal", "screen: expression_only", "screen: replicate_confounded"),
+        silent=("screen: no_signal, equal power", *PLANTED),
+    ),
 )  # fmt: skip
