@@ -8,7 +8,7 @@ of a mean is therefore the delete-one jackknife over perturbations and over gene
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,16 @@ from regulens.analyses.base import AnalysisInput
 from regulens.analyses.common import TestDesign, counts_of, dropped_of, edges_of, regulators_with_positives, test_id
 from regulens.analyses.inference import Effect, aurocs, effects_of
 from regulens.errors import ParameterError, examples
-from regulens.stats.by_row import RowMetrics, Rows, mean_auroc_deviations, mean_deviations_over_rows, row_metrics
+from regulens.stats._kernels import over_scores
+from regulens.stats.by_row import (
+    RowMetrics,
+    Rows,
+    Sweep,
+    deviations_of,
+    mean_deviations_over_rows,
+    row_metrics,
+    sweep,
+)
 from regulens.stats.inference import Inference, default_se
 from regulens.stats.jackknife import Deviations
 from regulens.stats.rank_tests import RankTest, wilcoxon
@@ -36,6 +45,9 @@ RECALL_AT = (10, 50, 100)
 
 UNIT = "perturbation and target"
 METHOD = "t from the delete-one jackknife over perturbations and over target genes, mean of one AUROC per perturbation"
+#: Sweeps that are kept for the next contrast: each holds one number per pair.
+_KEPT = 24
+
 METRICS = ("auroc", "average_precision", *(f"recall_at_{k}" for k in RECALL_AT))
 
 
@@ -110,6 +122,7 @@ class PerPerturbation:
     metrics: RowMetrics
     n_left_out: int
     cluster: np.ndarray | None = None
+    _swept: dict[int, Sweep] = field(default_factory=dict, repr=False)
 
     @classmethod
     def build(
@@ -209,7 +222,7 @@ class PerPerturbation:
                 auroc=m.auroc[:, chosen], average_precision=m.average_precision[:, chosen],
                 recall=m.recall[:, chosen], recall_by_chance=m.recall_by_chance[chosen],
             ),
-            cluster=None if self.cluster is None else self.cluster[chosen],
+            cluster=None if self.cluster is None else self.cluster[chosen], _swept={},
         )  # fmt: skip
 
     def values(self, name: str, metric: str = "auroc") -> np.ndarray:
@@ -262,18 +275,25 @@ class PerPerturbation:
             undefined=reasons,
         )  # fmt: skip
 
+    def _sweeps(self, chosen: list[int]) -> list[Sweep]:
+        """Sweeps of some scores; each is made once, as long as they are not many."""
+        if self.n == 0:
+            return [Sweep(area=np.empty(0), moved=np.empty(0), psi=np.empty(0))] * len(chosen)
+        wanted = [k for k in dict.fromkeys(chosen) if k not in self._swept]
+        made = dict(zip(wanted, over_scores(lambda i: sweep(self.edges.scores[wanted[i]], self.rows), len(wanted))))
+        if len(self._swept) + len(made) <= _KEPT:
+            self._swept.update(made)
+        return [made[k] if k in made else self._swept[k] for k in chosen]
+
     def mean(self, names: tuple[str, ...] | list[str] | None = None, *, over: str = "both") -> Inference:
         """Mean AUROC over perturbations of some scores (all by default)."""
         chosen = [self._index(n) for n in (self.names if names is None else names)]
-        d = mean_auroc_deviations(self.edges.scores[chosen], self.rows, cluster=self.cluster)
-        return self.inference_of(d, over)
+        return self.inference_of(deviations_of(self._sweeps(chosen), self.rows, cluster=self.cluster), over)
 
     def differences(self, name: str, others: tuple[str, ...] | list[str], *, over: str = "both") -> Inference:
         """Mean AUROC of `name` minus that of each of `others`, paired within perturbations; one entry per other."""
-        d = mean_auroc_deviations(
-            self.edges.scores[[self._index(o) for o in others]], self.rows,
-            baseline=self.edges.scores[self._index(name)], cluster=self.cluster,
-        )  # fmt: skip
+        base, *rest = self._sweeps([self._index(n) for n in (name, *others)])
+        d = deviations_of(rest, self.rows, baseline=base, cluster=self.cluster)
         turned = replace(d, estimate=-d.estimate, regulator=-d.regulator, target=-d.target)
         return self.inference_of(turned, over)
 

@@ -330,7 +330,7 @@ SPEC = AnalysisSpec(
     run=run,
     reference="Welch 1947; Westfall & Young 1993; Romano & Wolf 2005",
     falsified_by="A baseline that ranks responders as well as attention once every gene is seen with equal power.",
-    parameters={"n_folds": 5, "negatives_per_positive": 10, "penalty": 1.0, "power_quantile": 0.5},
+    parameters={"n_folds": 5, "negatives_per_positive": 3, "penalty": 1.0, "power_quantile": 0.5},
     protocols=(Protocol.CORRECTED, Protocol.PUBLISHED),
     scope="model_screen",
 )

@@ -246,6 +246,60 @@ def _influence(place: np.ndarray, area: np.ndarray, rows: Rows, keep: np.ndarray
     return np.where(keep[number], psi, 0.0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sweep:
+    """What one sweep over the pairs leaves of a score.
+
+    Parameters
+    ----------
+    area
+        AUROC of every row that has positives and negatives.
+    moved
+        Mean AUROC without each target minus the mean with all, shape ``(target,)``.
+    psi
+        Influence of every pair on the mean, shape ``(pair,)``.
+    """
+
+    area: np.ndarray
+    moved: np.ndarray
+    psi: np.ndarray
+
+
+def sweep(values: np.ndarray, rows: Rows) -> Sweep:
+    """Sweep one score, shape ``(pair,)``; rows without positives or negatives are left out."""
+    keep = (rows.n_pos > 0) & (rows.n_neg > 0)
+    place, area = rows.placements(values)
+    return Sweep(
+        area=area[keep], moved=_moved_by_target(place, area, rows, keep), psi=_influence(place, area, rows, keep)
+    )
+
+
+def deviations_of(
+    sweeps: list[Sweep], rows: Rows, *, baseline: Sweep | None = None, cluster: np.ndarray | None = None
+) -> Deviations:
+    """Mean AUROC of swept scores, or their differences to that of `baseline`, with the deviations of both ways.
+
+    Parameters
+    ----------
+    cluster
+        As in `mean_deviations_over_rows`, shape ``(row,)``.
+    """
+    keep = (rows.n_pos > 0) & (rows.n_neg > 0)
+    if not keep.any() or not sweeps:
+        nan = np.full((len(sweeps), 1), np.nan)
+        return Deviations(estimate=nan[:, 0], regulator=nan, target=nan, edge_variance=nan[:, 0])
+    if baseline is not None:
+        b = baseline
+        sweeps = [Sweep(area=w.area - b.area, moved=w.moved - b.moved, psi=w.psi - b.psi) for w in sweeps]
+    mean, by_row, _ = mean_deviations_over_rows(
+        np.stack([w.area for w in sweeps]), cluster=_clusters(rows, keep, cluster)
+    )
+    return Deviations(
+        estimate=mean, regulator=by_row, target=np.stack([w.moved for w in sweeps]),
+        edge_variance=np.array([float(np.square(w.psi).sum()) for w in sweeps]),
+    )  # fmt: skip
+
+
 def mean_auroc_deviations(
     scores: np.ndarray, rows: Rows, *, baseline: np.ndarray | None = None, cluster: np.ndarray | None = None
 ) -> Deviations:
@@ -268,28 +322,8 @@ def mean_auroc_deviations(
     `Deviations` whose `regulator` are rows (or clusters of them) and whose `target` are targets.
     """
     scores, _ = checked(scores, rows.label)
-    keep = (rows.n_pos > 0) & (rows.n_neg > 0)
-    if not keep.any():
-        nan = np.full((len(scores), 1), np.nan)
-        return Deviations(estimate=nan[:, 0], regulator=nan, target=nan, edge_variance=nan[:, 0])
-    group = _clusters(rows, keep, cluster)
-
-    def swept(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        place, area = rows.placements(values)
-        return area[keep], _moved_by_target(place, area, rows, keep), _influence(place, area, rows, keep)
-
-    base = None if baseline is None else swept(baseline)
-
-    def one(s: int) -> tuple[np.ndarray, np.ndarray, float]:
-        area, moved, psi = swept(scores[s])
-        if base is not None:
-            area, moved, psi = area - base[0], moved - base[1], psi - base[2]
-        return area, moved, float(np.square(psi).sum())
-
-    found = list(over_scores(one, len(scores)))
-    values = np.stack([f[0] for f in found])
-    mean, by_row, _ = mean_deviations_over_rows(values, cluster=group)
-    return Deviations(
-        estimate=mean, regulator=by_row, target=np.stack([f[1] for f in found]),
-        edge_variance=np.array([f[2] for f in found]),
-    )  # fmt: skip
+    if not ((rows.n_pos > 0) & (rows.n_neg > 0)).any():
+        return deviations_of([Sweep(area=np.empty(0), moved=np.empty(0), psi=np.empty(0))] * len(scores), rows)
+    base = None if baseline is None else sweep(baseline, rows)
+    found = list(over_scores(lambda s: sweep(scores[s], rows), len(scores)))
+    return deviations_of(found, rows, baseline=base, cluster=cluster)
