@@ -20,7 +20,7 @@ from regulens.types.ledger import TestRecord
 from regulens.types.results import AnalysisOutcome
 
 PUBLISHED_COLUMNS = [
-    "change", "measure", "value", "low", "high", "null_mean", "null_sd", "z", "p", "draws_used", "n_pairs",
+    "intervention", "measure", "value", "low", "high", "null_mean", "null_sd", "z", "p", "draws_used", "n_pairs",
     "n_perturbations", "share_zero_model", "note",
 ]  # fmt: skip
 

@@ -14,12 +14,12 @@ from regulens.stats.row_agreement import fisher, rows_with_rows, signs_with_sign
 
 TABLES = {
     "rank_consistency": [
-        "change", "measure", "value", "low", "high", "boot_low", "boot_high", "null_mean", "null_low", "null_high",
-        "z", "p", "pooled", "n_perturbations", "n_pairs", "note",
+        "intervention", "measure", "value", "low", "high", "boot_low", "boot_high", "null_mean", "null_low",
+        "null_high", "z", "p", "pooled", "n_perturbations", "n_pairs", "note",
     ],
-    "rank_null": ["change", "measure", "draws", "dropped", "mean", "sd", "q025", "q50", "q95", "q975"],
+    "rank_null": ["intervention", "measure", "draws", "dropped", "mean", "sd", "q025", "q50", "q95", "q975"],
     "rank_by_perturbation": [
-        "change", "perturbation", "n_targets", "n_cells", "partner", "signed", "signed_low", "signed_high",
+        "intervention", "perturbation", "n_targets", "n_cells", "partner", "signed", "signed_low", "signed_high",
         "signed_null_low", "signed_null_high", "absolute", "absolute_low", "absolute_high", "absolute_null_low",
         "absolute_null_high", "sign_agreement", "share_zero_model", "share_zero_measured", "share_tied_model", "note",
     ],
@@ -82,7 +82,7 @@ def perturbation_table(found: dict[tuple[str, str], Agreement], m: Matched, inp:
         both = np.isfinite(values) & np.isfinite(m.observed)
         own = m.effects.get(change)  # type: ignore[call-overload]
         columns: dict[str, object] = {
-            "change": change, "perturbation": m.sources, "n_targets": both.sum(axis=1),
+            "intervention": change, "perturbation": m.sources, "n_targets": both.sum(axis=1),
             "n_cells": inp.expression.shape[0] if own is None else own.cells_of,
             "partner": own.partner if own is not None and own.partner else "",
         }  # fmt: skip

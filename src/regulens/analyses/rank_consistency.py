@@ -89,12 +89,13 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     min_targets = int(parameters["min_targets"])
     if reason := too_few(matched, min_targets=min_targets, max_zero=float(parameters["max_zero"])):
         return refused_consistency(inp, NAME, DESIGNS, reason, tables=tables, steps=STEPS, matched=matched)
-    unsigned = no_sign(matched)
+    unsigned, directed = no_sign(matched), bool((matched.observed[matched.both] < 0).any())
     found = {
         (c, k): agreement(k, *measured_pairs(matched, c, k), min_targets=min_targets, inp=inp, use=f"{c}/{k}")
         for c in matched.model
         for k in MEASURES
-        if not (unsigned and k.startswith("sign"))
+        # co-expression has a direction whatever the model says, but not against a screen of sizes
+        if not (unsigned and k.startswith("sign")) or (c == "coexpression" and directed)
     }
     records, results = [], []
     for design, step in zip(DESIGNS, STEPS):

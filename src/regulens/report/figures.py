@@ -8,6 +8,7 @@ from regulens.report import (
     figure_baselines,
     figure_cascade,
     figure_composition,
+    figure_consistency,
     figure_cssi,
     figure_degree,
     figure_dominance,
@@ -47,6 +48,7 @@ FIGURES: tuple[FigureSpec, ...] = (
     figure_methods.SPEC,
     figure_recipes.SPEC,
     figure_metric_dependence.SPEC,
+    figure_consistency.SPEC,
 )
 
 

@@ -188,6 +188,20 @@ COLUMNS: dict[str, tuple[str, Format | None, str]] = {
     "disagree": ("metrics disagree", None, ""),
     "ahead_by": ("ahead by", _metrics, ""), "behind_by": ("behind by", _metrics, ""),
     "layer": ("layer", layer_label, "counted from zero"), "n_cells": ("cells", numbers.count, ""),
+    "intervention": ("done in the model", quantity_label, ""), "measure": ("measure", quantity_label, ""),
+    "null_low": ("null from", numbers.fixed, "middle 95 % of exchanged perturbations, genes kept"),
+    "null_high": ("null to", numbers.fixed, "middle 95 % of exchanged perturbations, genes kept"),
+    "boot_low": ("bootstrap from", numbers.fixed, "percentiles; too narrow for few perturbations"),
+    "boot_high": ("bootstrap to", numbers.fixed, "percentiles; too narrow for few perturbations"),
+    "signed": ("ρ", numbers.signed, "Spearman of effects with direction"),
+    "absolute": ("ρ of sizes", numbers.signed, "Spearman of sizes of effects"),
+    "sign_agreement": ("equal signs", numbers.fixed, "share, where neither is zero"),
+    "share_zero_model": ("zero in silico", numbers.fixed, "share of in-silico effects that are exactly zero"),
+    "share_zero_measured": ("zero measured", numbers.fixed, "share of measured effects that are exactly zero"),
+    "share_tied_model": ("tied in silico", numbers.fixed, "share that another gene's effect equals"),
+    "pairs_needed": ("pairs needed", numbers.count, "independent pairs, four in five screens, one-sided"),
+    "detectable_rho": ("detectable ρ", numbers.fixed, "if all pairs were independent"),
+    "detectable_above_null": ("detectable above the null", numbers.fixed, "from the spread of the null itself"),
 }  # fmt: skip
 
 #: Formats that take words; a word under any other heading is printed as it stands.
@@ -206,6 +220,7 @@ _INTERVALS = {"auroc": ("low", "high"), "share_pair": ("pair_low", "pair_high"),
               "delta": ("delta_low", "delta_high"), "gain": ("gain_low", "gain_high"),
               "beyond": ("beyond_low", "beyond_high"),
               "above_margins": ("above_margins_low", "above_margins_high"),
+              "signed": ("signed_low", "signed_high"), "absolute": ("absolute_low", "absolute_high"),
               "shrunk": ("shrunk_low", "shrunk_high")}  # fmt: skip
 
 #: (analysis, table) → title; the first of an analysis stands open, the others fold.
@@ -266,6 +281,11 @@ TITLES: dict[str, dict[str, str]] = {
     "metric_dependence": {
         "metric_signs": "Attention against its rivals, by metric", "metric_concordance": "Agreement of all metrics",
         "metric_agreement": "Agreement of two metrics", "metric_grid": "Every score by every metric",
+    },
+    "rank_consistency": {
+        "rank_consistency": "In-silico against measured effects", "rank_by_perturbation": "Every perturbation",
+        "rank_power": "What could be seen", "rank_null": "Perturbations exchanged",
+        "published": "All pairs pooled, sources shuffled",
     },
     "coexpression_dominance": {
         "dominance": "Attention against co-expression", "dominance_coefficients": "Joint logistic model",

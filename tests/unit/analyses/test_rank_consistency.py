@@ -59,7 +59,7 @@ def records(outcome) -> dict:
 
 
 def row(outcome, change, measure):
-    table = outcome.tables["rank_consistency"].set_index(["change", "measure"])
+    table = outcome.tables["rank_consistency"].set_index(["intervention", "measure"])
     return table.loc[(change, measure)]
 
 
@@ -90,7 +90,7 @@ def test_a_head_that_follows_the_screen_is_found(inp, weights):
     assert row(outcome, "ablate", "sign_agreement")["value"] > 0.53
     assert row(outcome, "ablate", "signed_controlled")["p"] <= 0.01
     by = outcome.tables["rank_by_perturbation"]
-    assert by["change"].value_counts().to_dict() == {"ablate": 10, "swap": 10, "coexpression": 10}
+    assert by["intervention"].value_counts().to_dict() == {"ablate": 10, "swap": 10, "coexpression": 10}
     assert (by["n_targets"] >= 70).all() and (by["share_zero_model"].fillna(0) == 0).all()
     assert outcome.dropped["genes that are perturbed themselves, as targets"] == 10
 
@@ -106,7 +106,7 @@ def test_a_row_is_what_scipy_says_and_the_mean_is_fishers(inp, weights):
     given = with_model(inp, weights)
     outcome = rc.run(given)
     m = match(given, rc.SPEC.parameters, perturbed_targets=False)
-    by = outcome.tables["rank_by_perturbation"].query("change == 'ablate'").reset_index(drop=True)
+    by = outcome.tables["rank_by_perturbation"].query("intervention == 'ablate'").reset_index(drop=True)
     z = []
     for i in range(10):
         there = np.isfinite(m.model["ablate"][i]) & np.isfinite(m.observed[i])
@@ -150,7 +150,7 @@ def test_without_a_head_only_sizes_are_compared(inp, weights):
     check(outcome, inp)
     assert "gives no direction" in records(outcome)[SIGNED].undefined
     assert records(outcome)[SIZE].p_raw <= 0.01
-    assert set(outcome.tables["rank_consistency"].query("change == 'ablate'")["measure"]) == {
+    assert set(outcome.tables["rank_consistency"].query("intervention == 'ablate'")["measure"]) == {
         "absolute", "absolute_controlled",
     }  # fmt: skip
 
@@ -212,7 +212,7 @@ def test_published_numbers_by_hand(inp, weights):
     m = match(given, rc.SPEC.parameters, perturbed_targets=True)
     both = np.isfinite(m.model["ablate"]) & np.isfinite(m.observed)
     x, y = m.model["ablate"][both], m.observed[both]
-    table = outcome.tables["published"].set_index(["change", "measure"])
+    table = outcome.tables["published"].set_index(["intervention", "measure"])
     assert table.loc[("ablate", "signed"), "value"] == pytest.approx(spearmanr(x, y)[0], abs=1e-12)
     assert table.loc[("ablate", "absolute"), "value"] == pytest.approx(spearmanr(abs(x), abs(y))[0], abs=1e-12)
     assert table.loc[("ablate", "sign_agreement"), "value"] == pytest.approx(np.mean(np.sign(x) == np.sign(y)))
