@@ -8,6 +8,7 @@ import pytest
 
 from regulens.analyses.base import ANALYSES, StatisticsSettings, TestRequest
 from regulens.errors import OpenFamilyError
+from regulens.types.endpoints import Endpoint
 from regulens.types.ledger import TestLedger, TestRecord
 from regulens.types.results import AnalysisOutcome, VerdictState
 from regulens.verdicts import RULES, decide
@@ -107,9 +108,13 @@ def test_different_cells_are_inconclusive_for_coexpression():
     assert found.state is VerdictState.INCONCLUSIVE
 
 
-@pytest.mark.parametrize("must", [m for rule in RULES for m in rule.musts], ids=lambda m: m.test)
+#: Claims about networks; those about screens have files of their own.
+NETWORKS = [r for r in RULES if r.endpoint is Endpoint.REFERENCE_RECOVERY]
+
+
+@pytest.mark.parametrize("must", [m for rule in NETWORKS for m in rule.musts], ids=lambda m: m.test)
 def test_each_needed_test_alone_prevents_support(must):
-    claim = next(r.claim for r in RULES if must in r.musts)
+    claim = next(r.claim for r in NETWORKS if must in r.musts)
     unsure = judged(effects={must.test: (0.05, -0.1, 0.2, 0.3)})[claim]
     assert unsure.state is VerdictState.INCONCLUSIVE
     assert any("q is not below" in r for r in unsure.reasons)
@@ -176,3 +181,9 @@ def test_the_documentation_prints_the_rules_as_applied():
     text = " ".join(page.read_text().split())
     for v in judged().values():
         assert " ".join(v.rule.split()) in text
+
+
+def test_claims_are_judged_by_endpoint_alone():
+    """Everything that a claim about screens asks for is there, and it is not judged against a network."""
+    network = {v.claim for v in judged().values()}
+    assert network == {r.claim for r in NETWORKS} and "predicts_response" not in network

@@ -10,7 +10,14 @@ from regulens.types.endpoints import Endpoint, Protocol
 from regulens.types.ledger import TestLedger, TestRecord
 from regulens.types.nouns import ATTENTION, in_terms_of
 from regulens.types.results import AnalysisOutcome, Verdict, VerdictState
-from regulens.verdicts import beyond_coexpression, beyond_degree, beyond_prominence, layers_specialise, strata_help
+from regulens.verdicts import (
+    beyond_coexpression,
+    beyond_degree,
+    beyond_prominence,
+    layers_specialise,
+    predicts_response,
+    strata_help,
+)
 from regulens.verdicts.rule import MAX_SMD, MIN_POSITIVES, MIN_REGULATORS, ClaimRule
 
 #: The claims that regulens judges, in the order of the report.
@@ -20,6 +27,7 @@ RULES: tuple[ClaimRule, ...] = (
     beyond_degree.RULE,
     layers_specialise.RULE,
     strata_help.RULE,
+    predicts_response.RULE,
 )
 
 
