@@ -296,7 +296,9 @@ ANALYSES: Registry[AnalysisSpec] = Registry(
         "metric_dependence": "regulens.analyses.metric_dependence:SPEC",
         "perturbation_recovery": "regulens.analyses.perturbation_recovery:SPEC",
         "perturbation_baselines": "regulens.analyses.perturbation_baselines:SPEC",
+        "design_sensitivity": "regulens.analyses.design_sensitivity:SPEC",
         "rank_consistency": "regulens.analyses.rank_consistency:SPEC",
+        "dataset_generalisation": "regulens.analyses.dataset_generalisation:SPEC",
     },
     group="regulens.analyses",
 )

@@ -80,7 +80,7 @@ TABLES = {
         "cost_high", "choices_digest", "note",
     ],
     "generalisation_screens": [
-        "effect", "screen", "value", "value_low", "value_high", "se", "n_perturbations", "weight", "note",
+        "effect", "screen", "value", "low", "high", "se", "n_perturbations", "weight", "note",
     ],
     "generalisation_left_out": ["screen", "reason"],
 }  # fmt: skip

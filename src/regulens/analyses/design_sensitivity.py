@@ -44,7 +44,7 @@ DESIGNS = (
 
 TABLES = {
     "design_summary": [
-        "contrast", "n_cells", "share_leads", "lead_mean", "lead_mean_low", "lead_mean_high", "lead_min", "lead_max",
+        "contrast", "n_designs", "share_leads", "lead_mean", "lead_mean_low", "lead_mean_high", "lead_min", "lead_max",
         "share_clearly_above", "share_clearly_below", "p", "p_share_alone", "p_genes_fixed", "n_common", "share_common",
         "lead_mean_common",
     ],
@@ -55,7 +55,7 @@ TABLES = {
         "lead_coexpression_common", "lead_gene_level_common", "note",
     ],
     "design_factors": [
-        "factor", "choice", "n_cells", "n_perturbations", "auroc_mean", "lead_coexpression_mean",
+        "factor", "choice", "n_designs", "n_perturbations", "auroc_mean", "lead_coexpression_mean",
         "lead_gene_level_mean", "share_leads_coexpression", "share_leads_gene_level",
     ],
     "design_levels": ["factor", "asked", "used", "note"],
@@ -180,8 +180,8 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
         },
         records=records,
         facts={
-            **study.counts(), "n_cells": len(cells), "n_cells_defined": len(usable), "n_cells_collapsed": missed,
-            "n_cells_asked": missed + len(cells), "n_common_perturbations": len(common), "gene_sets": way,
+            **study.counts(), "n_designs": len(cells), "n_designs_defined": len(usable), "n_designs_collapsed": missed,
+            "n_designs_asked": missed + len(cells), "n_common_perturbations": len(common), "gene_sets": way,
             "gene_sets_why": why, "n_cells_read": [s.n_cells for s in sets],
             **{f"share_leads_{c}": curves[c].share for c in CONTRASTS},
             **{f"p_genes_fixed_{c}": curves[c].genes_fixed for c in CONTRASTS if curves[c].genes_fixed is not None},

@@ -11,7 +11,9 @@ from regulens.report import (
     figure_consistency,
     figure_cssi,
     figure_degree,
+    figure_design,
     figure_dominance,
+    figure_generalisation,
     figure_layer_head,
     figure_layer_hierarchy,
     figure_matched,
@@ -48,6 +50,8 @@ FIGURES: tuple[FigureSpec, ...] = (
     figure_methods.SPEC,
     figure_recipes.SPEC,
     figure_metric_dependence.SPEC,
+    figure_design.SPEC,
+    figure_generalisation.SPEC,
     figure_consistency.SPEC,
 )
 

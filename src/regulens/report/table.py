@@ -12,6 +12,7 @@ from regulens.report import numbers
 from regulens.report.model import SIMULATION, RunView, records
 from regulens.report.wording import (
     direction_label,
+    effect_label,
     feature_label,
     form_label,
     layer_label,
@@ -178,6 +179,38 @@ COLUMNS: dict[str, tuple[str, Format | None, str]] = {
     "auroc_ceiling": ("AUROC ceiling", numbers.fixed, "a perfect score against a list with so many edges missing"),
     "auprc_ceiling": ("AUPRC ratio ceiling", numbers.short, "the same for AUPRC / prevalence"),
     "n_draws": ("draws", numbers.count, ""),
+    "contrast": ("attention −", effect_label, ""), "effect": ("effect", effect_label, ""),
+    "n_designs": ("designs", numbers.count, ""),
+    "share_leads": ("share of designs ahead", lambda v: numbers.fixed(v, 2), "of the designs with a number"),
+    "lead_mean": ("mean lead", numbers.signed, "over the designs; error over perturbations and genes"),
+    "lead_min": ("smallest lead", numbers.signed, ""), "lead_max": ("largest lead", numbers.signed, ""),
+    "share_clearly_above": ("share clearly ahead", lambda v: numbers.fixed(v, 2), "interval above 0, each alone"),
+    "share_clearly_below": ("share clearly behind", lambda v: numbers.fixed(v, 2), "interval below 0, each alone"),
+    "p_share_alone": ("p (share alone)", numbers.p_value, "cannot be small where designs go together"),
+    "p_genes_fixed": ("p (genes fixed)", numbers.p_value, "descriptive: signs of perturbations alone"),
+    "n_common": ("common perturbations", numbers.count, "that every design keeps"),
+    "share_common": ("share ahead, common", lambda v: numbers.fixed(v, 2), "over the common perturbations"),
+    "lead_mean_common": ("mean lead, common", numbers.signed, "over the common perturbations"),
+    "controls": ("controls", numbers.count, "control cells compared with"),
+    "min_effect": ("|effect| over", numbers.short, "smallest absolute effect of a responder"),
+    "genes": ("genes", numbers.count, "most variable genes that could respond"),
+    "n_perturbations": ("perturbations", numbers.count, "units of resampling"),
+    "lead_coexpression": ("− co-expression", numbers.signed, "paired difference of mean AUROC"),
+    "lead_gene_level": ("− gene level", numbers.signed, "to the best gene-level statistic, paired"),
+    "lead_coexpression_common": ("the same, common", numbers.signed, "over the common perturbations"),
+    "lead_gene_level_common": ("the same, common", numbers.signed, "over the common perturbations"),
+    "lead_coexpression_mean": ("− co-expression", numbers.signed, "mean over designs"),
+    "lead_gene_level_mean": ("− gene level", numbers.signed, "mean over designs"),
+    "share_leads_coexpression": ("share ahead of co-expression", lambda v: numbers.fixed(v, 2), ""),
+    "share_leads_gene_level": ("share ahead of gene level", lambda v: numbers.fixed(v, 2), ""),
+    "baseline_auroc": ("AUROC gene level", numbers.fixed, "best gene-level statistic of the design"),
+    "first_as_chosen": ("where chosen", numbers.signed, "on the perturbations that chose"),
+    "first_nested": ("where chosen, cross-fitted", numbers.signed, "each perturbation by the choices of others"),
+    "frozen": ("here, unchanged", numbers.signed, ""),
+    "apart": ("here, apart", numbers.signed, "by choices that saw neither the perturbation nor the gene; tested"),
+    "retuned": ("here, chosen here", numbers.signed, "cross-fitted over perturbations"),
+    "cost": ("chosen here − unchanged", numbers.signed, "what choosing again would gain"),
+    "n_perturbations_first": ("perturbations there", numbers.count, "in the screens that chose"),
     "metric": ("metric", metric_label, ""), "other_metric": ("and", metric_label, ""),
     "k_over_n_pos": ("K / n⁺", lambda v: numbers.fixed(v, 2), ""), "chance": ("chance", numbers.short, ""),
     "ceiling": ("ceiling", numbers.short, "the best that any score can reach"),
@@ -205,7 +238,7 @@ COLUMNS: dict[str, tuple[str, Format | None, str]] = {
 }  # fmt: skip
 
 #: Formats that take words; a word under any other heading is printed as it stands.
-_WORDS = {_metrics, metric_label,
+_WORDS = {_metrics, effect_label, metric_label,
           direction_label, feature_label, form_label, layer_label, method_label, quantity_label, recipe_value_label,
           score_label, side_label, variant_label}  # fmt: skip
 
@@ -221,6 +254,11 @@ _INTERVALS = {"auroc": ("low", "high"), "share_pair": ("pair_low", "pair_high"),
               "beyond": ("beyond_low", "beyond_high"),
               "above_margins": ("above_margins_low", "above_margins_high"),
               "signed": ("signed_low", "signed_high"), "absolute": ("absolute_low", "absolute_high"),
+              "lead_mean": ("lead_mean_low", "lead_mean_high"),
+              "lead_coexpression": ("lead_coexpression_low", "lead_coexpression_high"),
+              "lead_gene_level": ("lead_gene_level_low", "lead_gene_level_high"),
+              "frozen": ("frozen_low", "frozen_high"), "apart": ("apart_low", "apart_high"),
+              "retuned": ("retuned_low", "retuned_high"), "cost": ("cost_low", "cost_high"),
               "shrunk": ("shrunk_low", "shrunk_high")}  # fmt: skip
 
 #: (analysis, table) → title; the first of an analysis stands open, the others fold.
@@ -277,6 +315,15 @@ TITLES: dict[str, dict[str, str]] = {
     "reference_sensitivity": {
         "reference_grid": "By part of the reference", "reference_pairs": "Against the other references",
         "reference_incompleteness": "As the list gets shorter",
+    },
+    "design_sensitivity": {
+        "design_summary": "Over all designs", "design_factors": "By choice",
+        "design_levels": "What the data could give", "design_grid": "Every design",
+    },
+    "dataset_generalisation": {
+        "generalisation": "Choices of other screens in this one",
+        "generalisation_screens": "What the plan fixed, screen by screen",
+        "generalisation_left_out": "What could not be compared",
     },
     "metric_dependence": {
         "metric_signs": "Attention against its rivals, by metric", "metric_concordance": "Agreement of all metrics",

@@ -188,6 +188,38 @@ def recipe_value_label(choice: Any) -> str:
     return recipe_label("recipe", choice)
 
 
+def design_label(factor: Any, choice: Any) -> str:
+    """One choice of a design of a screen, in words.
+
+    >>> design_label("controls", 2000.0), design_label("min_effect", 0.25), design_label("test", "mann_whitney")
+    ('2,000 controls', '|effect| > 0.25', 'Mann-Whitney')
+    """
+    factor, text = str(factor), str(choice)
+    if factor == "test":
+        return {"welch": "Welch", "mann_whitney": "Mann-Whitney"}.get(text, text)
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    if number != number:
+        return "not said"
+    return {
+        "controls": f"{number:,.0f} controls", "genes": f"{number:,.0f} genes", "min_effect": f"|effect| > {number:g}",
+        "alpha": f"adjusted p < {number:g}",
+    }.get(factor, f"{number:g}")  # fmt: skip
+
+
+def effect_label(effect: Any) -> str:
+    """What was chosen in one screen and looked at in another, in words."""
+    known = {
+        "score": "best head or layer", "layer": "best layer", "baseline": "best gene-level statistic",
+        "over_coexpression": "attention − co-expression", "over_gene_level": "attention − gene-level statistic",
+        "calls": "calls by the best threshold", "attention": "attention of the plan",
+        "gene_level": "best gene-level statistic", "coexpression": "co-expression",
+    }  # fmt: skip
+    return known.get(str(effect), str(effect).replace("_", " "))
+
+
 def metric_label(metric: Any) -> str:
     """Name of a metric as printed.
 

@@ -189,7 +189,7 @@ def test_three_screens_choose_together_and_are_summarised(planted, second):
     screens = found.tables["generalisation_screens"]
     mean = screens.query("effect == 'attention' and screen == 'mean of screens'").iloc[0]
     new = screens.query("effect == 'attention' and screen == 'another screen'").iloc[0]
-    assert new["value_low"] < mean["value_low"] < mean["value"] < mean["value_high"] < new["value_high"]
+    assert new["low"] < mean["low"] < mean["value"] < mean["high"] < new["high"]
     assert screens.query("effect == 'attention'")["weight"].sum() == pytest.approx(1.0)
     assert 0 < found.facts["heterogeneity_p_attention"] <= 1
 

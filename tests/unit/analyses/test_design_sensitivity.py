@@ -59,8 +59,8 @@ def test_the_grid_holds_every_combination_once(outcome):
     grid = outcome.tables["design_grid"].query("part == 'grid'")
     assert len(grid) == 2 * 2 * 2 * 2
     assert not grid.duplicated(["test", "controls", "min_effect", "alpha", "genes"]).any()
-    assert outcome.facts["n_cells"] == outcome.facts["n_cells_asked"] == 16
-    assert outcome.facts["n_cells_collapsed"] == 0
+    assert outcome.facts["n_designs"] == outcome.facts["n_designs_asked"] == 16
+    assert outcome.facts["n_designs_collapsed"] == 0
 
 
 def test_a_network_that_attention_knows_leads_in_the_grid(outcome):
@@ -94,9 +94,9 @@ def test_the_cell_of_the_plans_design_has_the_numbers_of_the_study(planted, outc
 def test_levels_that_the_data_cannot_give_are_cut_and_counted():
     assert levels_of([500, 2000, 10000], 450) == {450: (500, 2000, 10000)}
     found = SPEC.run(made("planted_network", parameters={}))
-    assert found.facts["n_cells_asked"] == 54
-    assert found.facts["n_cells"] == 3 * 2  # three thresholds, two tests, one number of controls, one set of genes
-    assert found.facts["n_cells_collapsed"] == 48
+    assert found.facts["n_designs_asked"] == 54
+    assert found.facts["n_designs"] == 3 * 2  # three thresholds, two tests, one number of controls, one set of genes
+    assert found.facts["n_designs_collapsed"] == 48
     levels = found.tables["design_levels"].query("factor == 'genes'")
     assert list(levels["asked"]) == ["1,000", "2,000", "5,000"]
     assert set(levels["used"]) == {"120"}
