@@ -299,6 +299,8 @@ ANALYSES: Registry[AnalysisSpec] = Registry(
         "design_sensitivity": "regulens.analyses.design_sensitivity:SPEC",
         "rank_consistency": "regulens.analyses.rank_consistency:SPEC",
         "dataset_generalisation": "regulens.analyses.dataset_generalisation:SPEC",
+        "calibration": "regulens.analyses.calibration:SPEC",
+        "conformal": "regulens.analyses.conformal:SPEC",
     },
     group="regulens.analyses",
 )
