@@ -120,7 +120,7 @@ def find_perturbations(
         message = (
             f"Expected a column of perturbed genes with control cells in obs of {label} (perturbation, gene, target, "
             f"condition, ...), got {f'columns {examples(names, limit=12)}' if names else 'no columns'}, none of which "
-            "holds genes beside a control label. Name the column and the control label (perturbation, control)."
+            "holds two genes or more beside a control label. Name the column and the label (perturbation, control)."
         )
         raise SchemaError(message)
     first = fitting[0]
@@ -255,6 +255,8 @@ def modality_in(obs: pd.DataFrame, label: str) -> tuple[Modality | None, np.ndar
     """
     none = np.zeros(len(obs), dtype=bool)
     if "perturbation_type" not in obs:
+        return None, none, ""
+    if obs["perturbation_type"].isna().all():
         return None, none, ""
     labels, present = labels_of(obs, "perturbation_type", role="kind of perturbation")
     words = {v: plain(v) for v in set(labels[present])}

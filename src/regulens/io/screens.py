@@ -223,14 +223,22 @@ def _annotation(source: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
         path = Path(source).expanduser()
         require_cells(path)
         stored = read_h5ad(path) if matrix_bytes(path) is None else open_cells(path)
-        return stored.obs, stored.var
+        return _unique(stored.obs), stored.var
     if not all(hasattr(source, a) for a in ("obs", "var", "X", "layers")):
         message = (
             f"Expected a path, an AnnData or a table of effects, got {type(source).__name__}. Wrap the matrix in an "
             "AnnData first."
         )
         raise InputError(message)
-    return source.obs, source.var
+    return _unique(source.obs), source.var
+
+
+def _unique(obs: pd.DataFrame) -> pd.DataFrame:
+    if not obs.columns.is_unique:
+        repeated = sorted({str(c) for c in obs.columns[obs.columns.duplicated()]})
+        message = f"Expected columns of obs to have names of their own, got {examples(repeated)} twice. Rename one."
+        raise SchemaError(message)
+    return obs
 
 
 def _usable(

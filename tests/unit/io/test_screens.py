@@ -256,6 +256,12 @@ def test_columns_that_agree_are_one_and_columns_that_differ_are_asked_about():
     assert read_screen(data, name="s").perturbations == tuple(sorted(TARGETS))
 
 
+def twice(data):
+    """A column of obs that is there twice, as pandas allows."""
+    data.obs = pd.concat([data.obs, data.obs], axis=1)
+    return data
+
+
 BAD = [
     (lambda: screen(column="blub"), {}, SchemaError, r"Expected a column of perturbed genes .* got columns blub"),
     (lambda: screen(), {"perturbation": "perturbatoin"}, SchemaError, r"Did you mean 'perturbation'\?"),
@@ -266,7 +272,7 @@ BAD = [
         r"got labels that look like controls: control.* Did you mean",
     ),
     (lambda: screen("wildtype"), {"perturbation": "perturbation"}, InputError, r"Expected control cells .* got labels"),
-    (lambda: screen("wildtype"), {}, SchemaError, "none of which holds genes beside a control label"),
+    (lambda: screen("wildtype"), {}, SchemaError, "none of which holds two genes or more beside a control"),
     (
         lambda: screen(form="blob{}"),
         {"perturbation": "perturbation"},
@@ -279,6 +285,10 @@ BAD = [
     (lambda: screen(cell_line="K562"), {"only": "K652"}, SchemaError, r"Did you mean 'K562'\? Name one"),
     (lambda: screen(), {"modality": "CRISPRi"}, ParameterError, r"Did you mean 'crispri'\? Name what"),
     (lambda: screen(), {"gene_column": "symbol"}, SchemaError, "Expected a column 'symbol' in var for gene ids"),
+    (lambda: twice(screen()), {}, SchemaError, "names of their own, got perturbation twice"),
+    (lambda: screen()[:0], {}, SchemaError, "Expected a column of perturbed genes"),
+    (lambda: screen().T, {}, SchemaError, "got no columns, none of which"),
+    (lambda: screen(form="{}_IRF1"), {"perturbation": "perturbation"}, InputError, "80 cells: several genes perturbed"),
     (lambda: 3, {}, InputError, "Expected a path, an AnnData or a table of effects, got int. Wrap"),
     (lambda: "nowhere.h5ad", {}, InputError, "no such file.* Check the path"),
     (lambda: "nowhere.tsv", {}, InputError, "no such file.* Check the path"),
@@ -301,6 +311,17 @@ def test_controls_of_two_kinds_are_asked_about():
     with pytest.raises(InputError, match=r"'non-targeting' \(13 cells\), 'control' \(7 cells\).* Name one \(control\)"):
         read_screen(data, name="s")
     assert read_screen(data, name="s", control="non-targeting").dropped == {OTHER_CONTROL: 7}
+
+
+def test_degenerate_screens_are_read_and_compared_without_a_crash():
+    one_each = screen(n=1)
+    found = effects_of(read_screen(one_each, name="s"))
+    assert np.isnan(found.p).all() and np.isfinite(found.effect).all() and found.n_controls == 1
+    data = screen(perturbation_type=np.nan, nperts="many", replicate=np.arange(100) * 1.5)
+    found = read_screen(data, name="s")
+    assert found.modality is None and "replicate" not in found.obs and found.dropped == {}
+    data.obs["perturbation"] = data.obs["perturbation"].cat.add_categories(["blob"])
+    assert read_screen(data, name="s").perturbations == tuple(sorted(TARGETS))
 
 
 def test_controls_without_counts_are_no_controls():
