@@ -61,8 +61,9 @@ def _blocks(
     cells: Cells, columns: np.ndarray, keep: np.ndarray | None, rng: np.random.Generator | None
 ) -> Iterator[tuple[int, sp.csr_matrix]]:
     """CP10k of some genes, counts thinned to the share `keep` of each first."""
+    in_order = len(columns) == cells.n_genes and bool((columns == np.arange(len(columns))).all())
     for start, block in cells.blocks():
-        part = sp.csr_matrix(block[:, columns], dtype=np.float64)
+        part = sp.csr_matrix(block if in_order else block[:, columns], dtype=np.float64, copy=True)
         if keep is not None and rng is not None:
             # element by element in the order of the cells: the draws do not depend on the blocks
             part.data = rng.binomial(np.rint(part.data).astype(np.int64), keep[part.indices]).astype(np.float64)
@@ -139,6 +140,12 @@ class ControlCells:
     counts: sp.csc_matrix
     scale: np.ndarray
 
+    def thinned(self, keep: float, rng: np.random.Generator) -> ControlCells:
+        """Every count kept with probability `keep`; library sizes stay, as if other genes had taken the room."""
+        counts = self.counts.copy()
+        counts.data = rng.binomial(np.rint(counts.data).astype(np.int64), keep).astype(np.float64)
+        return ControlCells(counts=counts, scale=self.scale)
+
     def log_normalised(self) -> sp.csr_matrix:
         """log1p(CP10k), CSR."""
         out = sp.csr_matrix(sp.diags(self.scale) @ self.counts)
@@ -174,7 +181,7 @@ def welch_between(
         Ones at the cells of each set, shape ``(set, cell)``.
     planted
         Int8, shape ``(set, gene)``: +1 where the gene is made higher in the set, −1 where lower, by keeping the share
-        `keep` of the counts of the others, or of the set.
+        `keep` of the counts of the others, or of the set. Counts are thinned once, for all sets.
 
     Returns
     -------
@@ -189,19 +196,12 @@ def welch_between(
     others, others2 = total - own, total2 - own2
     if planted is not None:
         assert rng is not None
-        for i in range(splits.shape[0]):  # over sets
-            inside = np.zeros(values.shape[0], dtype=bool)
-            inside[splits.indices[splits.indptr[i] : splits.indptr[i + 1]]] = True
-            for sign, cells, sums, sums2 in ((-1, inside, own, own2), (1, ~inside, others, others2)):
-                genes = np.flatnonzero(planted[i] == sign)
-                if not len(genes):
-                    continue
-                part = pool.counts[:, genes][cells]
-                part.data = rng.binomial(np.rint(part.data).astype(np.int64), keep).astype(np.float64)
-                x = sp.csr_matrix(sp.diags(pool.scale[cells]) @ part)
-                np.log1p(x.data, out=x.data)
-                sums[i, genes] = np.asarray(x.sum(axis=0)).ravel()
-                sums2[i, genes] = np.asarray(x.multiply(x).sum(axis=0)).ravel()
+        fewer = pool.thinned(keep, rng).log_normalised()
+        squares = fewer.multiply(fewer).tocsr()
+        for x, mine, rest_of in ((fewer, own, others), (squares, own2, others2)):
+            part = np.asarray((splits @ x).todense())
+            mine[planted < 0] = part[planted < 0]
+            rest_of[planted > 0] = (np.asarray(x.sum(axis=0)).ravel() - part)[planted > 0]
     with np.errstate(divide="ignore", invalid="ignore"):
         mean, mean0 = own / n, others / rest
         v = np.maximum(own2 - n * mean**2, 0.0) / (n - 1) / n

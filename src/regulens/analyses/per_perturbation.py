@@ -86,8 +86,8 @@ class PairedContrast:
         boot, rank = self.bootstrap, self.wilcoxon
         given, ranked = isinstance(boot, Estimate), isinstance(rank, RankTest)
         return {
-            "score": self.name, "other": self.other, "delta": self.effect.value, "low": low, "high": high,
-            "se": self.effect.se, "p": self.effect.p_two_sided(), "tost_p": self.p_equivalent,
+            "score": self.name, "rival": self.other, "delta": self.effect.value, "delta_low": low,
+            "delta_high": high, "se": self.effect.se, "p": self.effect.p_two_sided(), "tost_p": self.p_equivalent,
             "fixed_genes_low": boot.low if given else np.nan, "fixed_genes_high": boot.high if given else np.nan,
             "wilcoxon_p": rank.p if ranked else np.nan, "wins": self.wins, "note": self.effect.undefined,
         }  # fmt: skip

@@ -81,12 +81,12 @@ TABLES = {
         *(name for k in RECALL_AT for name in (f"recall_at_{k}", f"recall_at_{k}_chance")), "note",
     ],
     "pert_layers": [
-        "score", "layer", "direction", "auroc", "low", "high", "p_maxt", "delta_coexpression", "delta_low",
-        "delta_high",
+        "score", "layer", "direction", "auroc", "low", "high", "p_maxt", "beyond_coexpression", "beyond_low",
+        "beyond_high",
     ],
     "pert_contrasts": [
-        "score", "other", "delta", "low", "high", "se", "p", "tost_p", "fixed_genes_low", "fixed_genes_high",
-        "wilcoxon_p", "wins", "note",
+        "score", "rival", "delta", "delta_low", "delta_high", "se", "p", "tost_p", "fixed_genes_low",
+        "fixed_genes_high", "wilcoxon_p", "wins", "note",
     ],
     "pert_nested": ["block", "layer", "auroc"],
     "pert_fidelity": ["perturbation", "evaluated", "n_pos", "auroc", "reason"],
@@ -157,8 +157,8 @@ def _layers(inp: AnalysisInput, direction: str) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "score": names, "layer": [at[n] for n in names], "direction": direction, "auroc": mean.estimate,
-            "low": low, "high": high, "p_maxt": joint, "delta_coexpression": -gap.estimate, "delta_low": -g_high,
-            "delta_high": -g_low,
+            "low": low, "high": high, "p_maxt": joint, "beyond_coexpression": -gap.estimate, "beyond_low": -g_high,
+            "beyond_high": -g_low,
         }
     )[TABLES["pert_layers"]]  # fmt: skip
 

@@ -25,9 +25,9 @@ from regulens.stats.inference import Inference
 
 POWER_TABLES = {
     "de_power": [
-        "labels", "score", "n_perturbations", "n_pos", "auroc", "low", "high", "delta", "delta_low", "delta_high", "p",
+        "responders", "score", "n_perturbations", "n_pos", "auroc", "low", "high", "delta", "delta_low", "delta_high", "p",
     ],
-    "de_power_labels": ["labels", "how", "n_perturbations", "n_pos", "n_genes", "note"],
+    "de_power_labels": ["responders", "how", "n_perturbations", "n_pos", "n_genes", "note"],
 }  # fmt: skip
 
 NO_CELLS = "a table of effects has no cells that could be split or thinned"

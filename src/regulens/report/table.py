@@ -20,6 +20,7 @@ from regulens.report.wording import (
     metric_label,
     quantity_label,
     recipe_value_label,
+    responders_label,
     score_label,
     side_label,
     strata_label,
@@ -211,6 +212,19 @@ COLUMNS: dict[str, tuple[str, Format | None, str]] = {
     "retuned": ("here, chosen here", numbers.signed, "cross-fitted over perturbations"),
     "cost": ("chosen here − unchanged", numbers.signed, "what choosing again would gain"),
     "n_perturbations_first": ("perturbations there", numbers.count, "in the screens that chose"),
+    "responders": ("responders", responders_label, ""), "wins": ("ahead in", numbers.fixed, "share of perturbations"),
+    "above_half": ("share above 0.5", numbers.fixed, "of the perturbations"), "median": ("median", numbers.fixed, ""),
+    "sd": ("SD", numbers.fixed, "over perturbations"),
+    "fixed_genes_low": ("genes fixed, from", numbers.fixed, "perturbations alone vary: too narrow for other genes"),
+    "fixed_genes_high": ("genes fixed, to", numbers.fixed, "perturbations alone vary: too narrow for other genes"),
+    "wilcoxon_p": ("p (ranks)", numbers.p_value, "signed ranks of perturbations, genes fixed: descriptive"),
+    "p_above": ("p (above attention)", numbers.p_value, "max-T, adjusted over the gene-level baselines"),
+    "pooled_auroc": ("AUROC of all pairs", numbers.fixed, "all perturbations in one ranking"),
+    **{f"recall_at_{k}": (f"recall at {k}", numbers.fixed, "share of the responders") for k in (10, 50, 100)},
+    **{f"recall_at_{k}_chance": ("by chance", numbers.fixed, "") for k in (10, 50, 100)},
+    "effect_on_target": ("own effect", numbers.signed, "of the perturbation on its own gene"),
+    "p_on_target": ("own p", numbers.p_value, ""), "q_on_target": ("own q", numbers.p_value, ""),
+    "direction_on_target": ("own direction", None, ""), "why_on_target": ("why not verified", None, ""),
     "metric": ("metric", metric_label, ""), "other_metric": ("and", metric_label, ""),
     "k_over_n_pos": ("K / n⁺", lambda v: numbers.fixed(v, 2), ""), "chance": ("chance", numbers.short, ""),
     "ceiling": ("ceiling", numbers.short, "the best that any score can reach"),
@@ -240,7 +254,7 @@ COLUMNS: dict[str, tuple[str, Format | None, str]] = {
 #: Formats that take words; a word under any other heading is printed as it stands.
 _WORDS = {_metrics, effect_label, metric_label,
           direction_label, feature_label, form_label, layer_label, method_label, quantity_label, recipe_value_label,
-          score_label, side_label, variant_label}  # fmt: skip
+          responders_label, score_label, side_label, variant_label}  # fmt: skip
 
 #: value → its limits, printed as one interval column after it.
 _INTERVALS = {"auroc": ("low", "high"), "share_pair": ("pair_low", "pair_high"), "auroc_residual": ("low", "high"),
@@ -259,6 +273,7 @@ _INTERVALS = {"auroc": ("low", "high"), "share_pair": ("pair_low", "pair_high"),
               "lead_gene_level": ("lead_gene_level_low", "lead_gene_level_high"),
               "frozen": ("frozen_low", "frozen_high"), "apart": ("apart_low", "apart_high"),
               "retuned": ("retuned_low", "retuned_high"), "cost": ("cost_low", "cost_high"),
+              "pooled_auroc": ("pooled_low", "pooled_high"),
               "shrunk": ("shrunk_low", "shrunk_high")}  # fmt: skip
 
 #: (analysis, table) → title; the first of an analysis stands open, the others fold.
@@ -324,6 +339,17 @@ TITLES: dict[str, dict[str, str]] = {
         "generalisation": "Choices of other screens in this one",
         "generalisation_screens": "What the plan fixed, screen by screen",
         "generalisation_left_out": "What could not be compared",
+    },
+    "perturbation_recovery": {
+        "pert_summary": "Mean over perturbations", "pert_contrasts": "Attention against its rivals",
+        "pert_layers": "Every layer, both directions",
+        "pert_nested": "Layer chosen on some perturbations and genes, evaluated on others",
+        "pert_fidelity": "Every perturbation of the screen, and its own gene", "pert_auroc": "Every perturbation",
+        "published": "The published configurations",
+    },
+    "perturbation_baselines": {
+        "pert_baselines": "Attention among gene-level baselines", "de_power": "Against other responders",
+        "de_power_labels": "How those responders were told", "published": "Univariate rankings against co-expression",
     },
     "metric_dependence": {
         "metric_signs": "Attention against its rivals, by metric", "metric_concordance": "Agreement of all metrics",

@@ -19,12 +19,13 @@ _STEP_LABELS = {
     "marginal": "marginal-attention product", "coexpression": "co-expression",
     "degree": "degrees of both genes", "residual": "attention, residual on both genes' expression",
     "matched": "attention, matched pairs", "matched_baseline": "marginal product, matched pairs",
+    "response_propensity": "responses to other perturbations", "power_control": "attention − baseline, equal power",
 }  # fmt: skip
 
 _SCORES = {
     "pooled": "attention, pooled", "attention": "attention", "gene_model": "fitted gene-only model",
     "marginal_product": "marginal-attention product", "coexpression_abs": "co-expression |ρ|",
-    "mean_closeness": "closeness of mean expression",
+    "mean_closeness": "closeness of mean expression", "response_propensity": "responses to other perturbations",
     "coexpression_signed": "co-expression ρ (signed)", "random": "random score",
 }  # fmt: skip
 
@@ -230,6 +231,16 @@ def metric_label(metric: Any) -> str:
              "precision_at_k": "precision at K", "f1_at_k": "F1 at K"}  # fmt: skip
     name, _, k = str(metric).partition(" ")
     return f"precision at {k}" if k and name == "precision_at_k" else known.get(name, name.replace("_", " "))
+
+
+def responders_label(kind: Any) -> str:
+    """How responders were told from other genes."""
+    known = {
+        "called": "as called", "effect_size": "largest fold changes, shrunken",
+        "placebo": "called between control cells", "planted": "equal changes, planted at random",
+        "called_same_genes": "as called, well-measured genes", "power_matched": "every gene at equal power",
+    }  # fmt: skip
+    return known.get(str(kind), str(kind).replace("_", " "))
 
 
 def side_label(side: Any) -> str:

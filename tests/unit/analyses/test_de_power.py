@@ -130,7 +130,7 @@ def test_thinning_does_not_depend_on_how_cells_are_read(inp):
     columns = np.arange(len(inp.universe.genes))
 
     def read(blocks):
-        fake = type("C", (), {"blocks": blocks, "total_counts": cells.total_counts})()
+        fake = type("C", (), {"blocks": blocks, "total_counts": cells.total_counts, "n_genes": cells.n_genes})()
         found = list(de_power_cells._blocks(fake, columns, keep, np.random.default_rng(1)))
         return sp.vstack([b for _, b in found])
 

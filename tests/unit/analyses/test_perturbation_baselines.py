@@ -71,7 +71,7 @@ def test_where_responses_follow_expression_the_baselines_win():
 
 def test_a_baseline_that_lives_on_power_is_unmasked():
     outcome = run(make_screen_input("no_signal", seed=2))
-    power = outcome.tables["de_power"].set_index(["labels", "score"])["auroc"]
+    power = outcome.tables["de_power"].set_index(["responders", "score"])["auroc"]
     assert power["called", "target_mean"] > 0.62 and power["planted", "target_mean"] > 0.7
     assert power["power_matched", "target_mean"] == pytest.approx(0.5, abs=0.06)
     assert record(outcome, "planted_above_chance").p_raw < 0.01
@@ -94,7 +94,7 @@ def test_a_table_of_effects_falls_back_on_effect_size_and_says_so():
     for kind in ("placebo", "planted"):
         assert "no cells" in record(outcome, f"{kind}_above_chance").undefined
     assert record(outcome, "attention_above_best_baseline_power_controlled").p_raw is not None
-    notes = outcome.tables["de_power_labels"].set_index("labels")["note"]
+    notes = outcome.tables["de_power_labels"].set_index("responders")["note"]
     assert "no cells" in notes["power_matched"] and notes["effect_size"] == ""
 
 
