@@ -5,6 +5,8 @@ One AUROC per perturbation, averaged; beside it all pairs in one ranking. Attent
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -229,7 +231,9 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
         sets.append(_renamed(inp.attention[other].select([primary]), other))
     per = PerPerturbation.build(inp, *sets, inp.coexpression.select([COEXPRESSION]), inp.baselines.select(RIVALS))
     if reason := per.refusal:
-        return screen_refused(inp, NAME, DESIGNS, reason, per=per, tables=TABLES, steps=("pooled", "layer"))
+        outcome = screen_refused(inp, NAME, DESIGNS, reason, per=per, tables=TABLES, steps=("pooled", "layer"))
+        seen = {"pert_fidelity": _fidelity(inp, per, primary), "pert_auroc": per.table()[TABLES["pert_auroc"]]}
+        return replace(outcome, tables=outcome.tables | seen)
     ids = {d.name: test_id(NAME, request, d.name) for d in DESIGNS}
     own = per.above_chance(primary)
     records = [own.record(ids["mean_above_chance"], side="greater", level=level)]

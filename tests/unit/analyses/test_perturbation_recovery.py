@@ -86,6 +86,8 @@ def test_few_perturbations_are_undefined_with_a_reason(planted):
         assert [t.id for t in SPEC.plan(inp.request)] == [r.id for r in outcome.records]
         assert all("perturbations" in r.undefined for r in outcome.records)
         assert all(isinstance(r.estimate, Undefined) for r in outcome.results)
+    listed = run(few).tables["pert_fidelity"]  # which perturbations, and why not the others
+    assert len(listed) == 4 and len(run(few).tables["pert_auroc"])
 
 
 def test_constant_attention_is_no_crash(planted):
