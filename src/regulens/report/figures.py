@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from regulens.report import (
     figure_baselines,
+    figure_calibration,
     figure_cascade,
     figure_composition,
+    figure_conformal,
     figure_consistency,
     figure_cssi,
     figure_degree,
@@ -57,6 +59,8 @@ FIGURES: tuple[FigureSpec, ...] = (
     figure_design.SPEC,
     figure_generalisation.SPEC,
     figure_consistency.SPEC,
+    figure_calibration.SPEC,
+    figure_conformal.SPEC,
 )
 
 

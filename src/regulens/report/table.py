@@ -19,6 +19,7 @@ from regulens.report.wording import (
     method_label,
     metric_label,
     quantity_label,
+    reading_label,
     recipe_value_label,
     responders_label,
     score_label,
@@ -226,6 +227,32 @@ COLUMNS: dict[str, tuple[str, Format | None, str]] = {
     "p_on_target": ("own p", numbers.p_value, ""), "q_on_target": ("own q", numbers.p_value, ""),
     "direction_on_target": ("own direction", None, ""), "why_on_target": ("why not verified", None, ""),
     "metric": ("metric", metric_label, ""), "other_metric": ("and", metric_label, ""),
+    "calibration": ("read as", reading_label, ""), "rule": ("label rule", reading_label, ""),
+    "ece": ("ECE", numbers.fixed, "expected calibration error, 10 bins of equal width; the base rate has about 0"),
+    "ece_sd": ("SD over splits", numbers.fixed, "of the ECE; splits share data"),
+    "ece_mass": ("ECE, adaptive", numbers.fixed, "15 bins of equal size"),
+    "brier": ("Brier", lambda v: numbers.fixed(v, 4), "mean squared error of the probability"),
+    "skill": ("skill", numbers.signed, "share of the base rate's Brier score that is taken away"),
+    "reliability": ("reliability", lambda v: numbers.fixed(v, 4), "part of the Brier score; 0 is calibrated"),
+    "resolution": ("resolution", lambda v: numbers.fixed(v, 4), "part of the Brier score; 0 says nothing"),
+    "uncertainty": ("uncertainty", lambda v: numbers.fixed(v, 4), "part of the Brier score: that of the labels"),
+    "within_bins": ("within bins", lambda v: numbers.signed(v, 4), "part of the Brier score that bins hide"),
+    "log_loss": ("log loss", numbers.fixed, ""), "n_repeats": ("splits", numbers.count, ""),
+    "prevalence_first": ("prevalence there", numbers.short, "in the screen that calibrated"),
+    "n_shared": ("in both", numbers.count, "perturbations of both screens"),
+    "alpha": ("α", numbers.short, "error rate allowed"), "promised": ("promised", numbers.fixed, "coverage"),
+    "coverage": ("coverage", numbers.fixed, "share of pairs whose set holds the true label"),
+    "coverage_low": ("coverage, lowest tenth", numbers.fixed, "of perturbations"),
+    "coverage_no": ("of no response", numbers.fixed, "coverage of pairs without a response"),
+    "coverage_yes": ("of responders", numbers.fixed, "coverage of responders"),
+    "kept": ("perturbations kept", numbers.fixed, "share with the promised coverage of their own"),
+    "size": ("labels per set", lambda v: numbers.fixed(v, 2), ""), "empty": ("empty", numbers.fixed, "share of sets"),
+    "singleton": ("one label", numbers.fixed, "share of sets"), "both": ("both", numbers.fixed, "share of sets"),
+    "called": ("called", numbers.fixed, "share of sets that hold the response alone"),
+    "called_right": ("called rightly", numbers.fixed, "share of responders among the called"),
+    "n_calibrating": ("calibrating", numbers.count, "perturbations"),
+    "n_needed": ("needed", numbers.count, "calibrating perturbations below which every set holds both labels"),
+    "guarantee": ("what is promised", None, "as often as promised, for whatever score"),
     "k_over_n_pos": ("K / n⁺", lambda v: numbers.fixed(v, 2), ""), "chance": ("chance", numbers.short, ""),
     "ceiling": ("ceiling", numbers.short, "the best that any score can reach"),
     "place": ("place", numbers.short, "1 is the best score by this metric"),
@@ -252,7 +279,7 @@ COLUMNS: dict[str, tuple[str, Format | None, str]] = {
 }  # fmt: skip
 
 #: Formats that take words; a word under any other heading is printed as it stands.
-_WORDS = {_metrics, effect_label, metric_label,
+_WORDS = {_metrics, reading_label, effect_label, metric_label,
           direction_label, feature_label, form_label, layer_label, method_label, quantity_label, recipe_value_label,
           responders_label, score_label, side_label, variant_label}  # fmt: skip
 
@@ -351,6 +378,13 @@ TITLES: dict[str, dict[str, str]] = {
         "pert_baselines": "Attention among gene-level baselines", "de_power": "Against other responders",
         "de_power_labels": "How those responders were told", "published": "Univariate rankings against co-expression",
     },
+    "calibration": {
+        "calibration": "Scores read as probabilities", "calibration_rules": "Under other label rules",
+        "calibration_transfer": "On the other screens",
+    },
+    "conformal": {
+        "conformal": "Sets with guaranteed coverage", "conformal_transfer": "On the other screens, without guarantee",
+    },
     "metric_dependence": {
         "metric_signs": "Attention against its rivals, by metric", "metric_concordance": "Agreement of all metrics",
         "metric_agreement": "Agreement of two metrics", "metric_grid": "Every score by every metric",
@@ -366,7 +400,7 @@ TITLES: dict[str, dict[str, str]] = {
     },
 }  # fmt: skip
 
-_UNPRINTED = {"dominance_hexbin", "degree_draws"}
+_UNPRINTED = {"calibration_curve", "dominance_hexbin", "degree_draws"}
 _UNPRINTED_COLUMNS = {"kind", "layer", "head"}
 
 

@@ -159,6 +159,11 @@ def method_label(method: Any) -> str:
         "genie3": "GENIE3",
         "grnboost2": "GRNBoost2",
         "ensemble": "ensemble of the methods",
+        "one_per_perturbation": "one pair per perturbation",
+        "all_pairs": "all pairs",
+        "each_class": "each class",
+        "each_expression_third": "each third by expression",
+        "whole_perturbation": "whole perturbations",
     }
     return known.get(str(method), str(method))
 
@@ -219,6 +224,21 @@ def effect_label(effect: Any) -> str:
         "gene_level": "best gene-level statistic", "coexpression": "co-expression",
     }  # fmt: skip
     return known.get(str(effect), str(effect).replace("_", " "))
+
+
+def reading_label(reading: Any) -> str:
+    """How a score was read as a probability, or under which label rule, in words.
+
+    >>> reading_label("frozen_new_base_rate"), reading_label("platt")
+    ('frozen, new base rate', 'Platt')
+    """
+    known = {
+        "raw": "ranks, raw", "platt": "Platt", "frozen_new_base_rate": "frozen, new base rate",
+        "local": "calibrated there", "base_rate_frozen": "base rate, frozen", "base_rate_local": "base rate there",
+        "of_the_study": "of the study", "half_the_effect": "half the smallest effect",
+        "twice_the_effect": "twice the smallest effect", "any_effect": "adjusted p alone",
+    }  # fmt: skip
+    return known.get(str(reading), str(reading).replace("_", " "))
 
 
 def metric_label(metric: Any) -> str:
