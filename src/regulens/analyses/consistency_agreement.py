@@ -116,6 +116,16 @@ def agreement(
     return Agreement(name=name, value=value, count=count, null=null, low=low, high=high, se=se, boot=boot)
 
 
+def likeness(rows: np.ndarray) -> float:
+    """Mean Spearman of every row with every other, NaN without two rows: near 1, all sources do the same.
+
+    >>> round(likeness(np.array([[1.0, 2.0, 3.0], [2.0, 4.0, 9.0], [3.0, 2.0, 1.0]])), 3)
+    -0.333
+    """
+    rho = rows_with_rows(rows, rows)[0][~np.eye(len(rows), dtype=bool)]
+    return float(rho[np.isfinite(rho)].mean()) if np.isfinite(rho).any() else float("nan")
+
+
 def measured_pairs(m: Matched, change: str, measure: str) -> tuple[np.ndarray, np.ndarray]:
     """In-silico and measured values that a measure compares."""
     a, b = m.model[change], m.observed

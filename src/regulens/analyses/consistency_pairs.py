@@ -34,7 +34,7 @@ class Matched:
     model
         By change, shape ``(source, target)``, NaN where missing; turned so that agreement is positive (an activation
         screen measures the opposite of a loss). ``coexpression`` needs no model: minus the signed Spearman correlation
-        of the two genes over the same cells, as if every neighbour fell with the gene.
+        of the two genes over the same cells, as if every neighbour fell with the gene; on the pairs of the ablation.
     observed
         Measured effect, same shape, NaN where not tested, at the perturbed gene itself, and at genes left out.
     baseline
@@ -176,7 +176,8 @@ def match(inp: AnalysisInput, parameters: dict[str, Any], *, perturbed_targets: 
         c: (turned if c == "ablate" and e.signed else 1.0) * e.effect for c, e in effects.items()
     }
     rival = coexpression_scores(inp.expression, genes=genes, regulators=sources).select(["coexpression_signed"])
-    model["coexpression"] = np.where(rival.observed, -turned * rival.values[0], np.nan)
+    same = rival.observed & np.isfinite(model["ablate"])
+    model["coexpression"] = np.where(same, -turned * rival.values[0], np.nan)
     shift, shift_of = composition_shift(inp.screen.cells, sources)
     return Matched(
         sources=sources, targets=genes, model=model,

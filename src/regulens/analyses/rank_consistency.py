@@ -6,7 +6,15 @@ import numpy as np
 
 from regulens.analyses.base import AnalysisInput, AnalysisSpec, TestRequest
 from regulens.analyses.common import TestDesign, plan_tests, test_id
-from regulens.analyses.consistency_agreement import MEASURES, NAME, STEPS, Agreement, agreement, measured_pairs
+from regulens.analyses.consistency_agreement import (
+    MEASURES,
+    NAME,
+    STEPS,
+    Agreement,
+    agreement,
+    likeness,
+    measured_pairs,
+)
 from regulens.analyses.consistency_pairs import Matched, match
 from regulens.analyses.consistency_published import PUBLISHED_COLUMNS, run_published
 from regulens.analyses.consistency_record import refused_consistency, result
@@ -128,6 +136,8 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
         "share_zero_model": float((matched.model["ablate"][both] == 0).mean()),
         "share_zero_measured": float((matched.observed[both] == 0).mean()),
         "share_tied_model": float(np.nanmean(tied_share(matched.model["ablate"], both))),
+        "likeness_model": likeness(np.where(both, matched.model["ablate"], np.nan)),
+        "likeness_measured": likeness(np.where(both, matched.observed, np.nan)),
         "cells_per_perturbation_median": float(np.median(own.cells_of[own.cells_of > 0])),
         "swap": "swap" in matched.model,
     }
@@ -140,7 +150,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     }
     return AnalysisOutcome(
         analysis=NAME, model=inp.request.model, reference=inp.request.reference, results=tuple(results), tables=made,
-        records=tuple(records), facts=facts, dropped=dropped,
+        records=tuple(records), facts={k: v for k, v in facts.items() if v == v}, dropped=dropped,
     )  # fmt: skip
 
 

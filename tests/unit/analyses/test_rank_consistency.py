@@ -92,6 +92,9 @@ def test_a_head_that_follows_the_screen_is_found(inp, weights):
     by = outcome.tables["rank_by_perturbation"]
     assert by["intervention"].value_counts().to_dict() == {"ablate": 10, "swap": 10, "coexpression": 10}
     assert (by["n_targets"] >= 70).all() and (by["share_zero_model"].fillna(0) == 0).all()
+    assert abs(outcome.facts["likeness_model"]) < 0.3 and outcome.facts["share_zero_model"] == 0
+    pairs = outcome.tables["rank_consistency"].set_index(["intervention", "measure"])["n_pairs"]
+    assert pairs["coexpression", "signed"] <= pairs["ablate", "signed"]
     assert outcome.dropped["genes that are perturbed themselves, as targets"] == 10
 
 
