@@ -11,7 +11,7 @@ from regulens._version import __version__
 
 if TYPE_CHECKING:
     from regulens import errors, models
-    from regulens.api import as_cells, audit, evaluate, extract, mean_cell_attention, scores_from_table
+    from regulens.api import as_cells, audit, evaluate, extract, mean_cell_attention, score, scores_from_table
     from regulens.io.cells import read_cells
     from regulens.io.demo import load_demo
     from regulens.io.references import read_reference, read_regulators
@@ -49,6 +49,7 @@ __all__ = [
     "read_cells",
     "read_reference",
     "read_regulators",
+    "score",
     "scores_from_table",
 ]
 
@@ -76,6 +77,7 @@ _LAZY = {
     "read_cells": "regulens.io.cells:read_cells",
     "read_reference": "regulens.io.references:read_reference",
     "read_regulators": "regulens.io.references:read_regulators",
+    "score": "regulens.api:score",
     "scores_from_table": "regulens.api:scores_from_table",
 }
 

@@ -5,6 +5,7 @@ Every function here is a few lines over the stage that does the work; read that 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,32 @@ def audit(
     finally:
         stage.close()
     return run
+
+
+def score(
+    edges: str | Path | Sequence[str | Path] | Mapping[str, str | Path],
+    reference: str | Path | Sequence[str | Path] = "bundled:dorothea", expression: str | Path | None = None, *,
+    out: Path | str | None = None, jobs: int | None = None, progress: Progress = SILENT, overwrite: bool = False,
+    **options: Any,
+) -> Run:  # fmt: skip
+    """Hold edge tables of any tool against networks, as ``regulens score`` does; a run folder with a report.
+
+    Parameters
+    ----------
+    edges
+        One file, several, ``NAME=FILE``, or a mapping from names to files; see `regulens.io.edge_tables`.
+    reference
+        One network or several.
+    expression
+        Cells for co-expression and baselines; without them what needs none is run, and the rest says why not.
+    options
+        ``absent``, ``column``, ``key``, ``rows``, ``name``, ``screens``, ``overrides``: see
+        `regulens.run.score.plan_of_edges`. The others are those of `audit`.
+    """
+    from regulens.run.score import plan_of_edges
+
+    plan = plan_of_edges(edges, reference, expression=expression, **options)
+    return audit(plan, out=out, jobs=jobs, progress=progress, overwrite=overwrite)
 
 
 def as_cells(data: Cells | AnnData | str | Path, **roles: Any) -> Cells:

@@ -294,6 +294,7 @@ ANALYSES: Registry[AnalysisSpec] = Registry(
         "cell_count_scaling": "regulens.analyses.cell_count_scaling:SPEC",
         "composition_control": "regulens.analyses.composition_control:SPEC",
         "metric_dependence": "regulens.analyses.metric_dependence:SPEC",
+        "list_truncation": "regulens.analyses.list_truncation:SPEC",
         "perturbation_recovery": "regulens.analyses.perturbation_recovery:SPEC",
         "perturbation_baselines": "regulens.analyses.perturbation_baselines:SPEC",
         "design_sensitivity": "regulens.analyses.design_sensitivity:SPEC",

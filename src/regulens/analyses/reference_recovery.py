@@ -93,6 +93,8 @@ def _recovery(inp: AnalysisInput) -> pd.DataFrame:
     level = 1 - inp.request.settings.alpha
     frames = []
     for direction, scores in inp.attention.items():
+        if not inp.card.n_layers and direction != inp.request.direction:
+            continue  # without attention both directions are the same numbers
         edges = edges_of(inp, scores)
         found = aurocs(edges, edges.names)
         low, high = found.interval(level)

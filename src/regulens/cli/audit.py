@@ -52,21 +52,21 @@ def audit(
         run = run_audit(study, out=folder, jobs=jobs, progress=shown, overwrite=overwrite)
     html = run.path / "report.html"
     if as_json:
-        print_json(_as_json(run, html))
+        print_json(as_json_of(run, html))
         return
     if not quiet:
-        _print_verdicts(run)
+        print_verdicts(run)
     print_path(html)
 
 
-def _as_json(run: Run, html: Path) -> dict[str, Any]:
+def as_json_of(run: Run, html: Path) -> dict[str, Any]:
     """What a script needs: where the run is, what was decided, and under which plan."""
     record = run.record
     kept = ("name", "plan_digest", "seed", "versions", "universes", "screens", "verdicts", "skipped", "demonstration")
     return {"run": str(run.path), "report": str(html)} | {key: record[key] for key in kept if key in record}
 
 
-def _print_verdicts(run: Run) -> None:
+def print_verdicts(run: Run) -> None:
     """The verdicts with their reasons, and what did not run."""
     console = out()
     labels = {m["name"]: m["label"] for m in run.record["models"]}
@@ -77,12 +77,17 @@ def _print_verdicts(run: Run) -> None:
         state, model = verdict["state"], verdict["model"]
         shown.add_row(verdict["title"], labels.get(model, model), verdict["reference"], Text(state, _COLOURS[state]))
     console.print(shown)
+    where: dict[tuple[str, str], list[str]] = {}  # a reason that holds in several places is said once
     for verdict in run.record["verdicts"]:
         for reason in verdict["reasons"]:
-            line = f"  {verdict['claim']}, {verdict['model']}, {verdict['reference']}: {reason}"
-            console.print(line, markup=False, soft_wrap=True)
+            where.setdefault((verdict["claim"], reason), []).append(f"{verdict['model']}, {verdict['reference']}")
+    for (claim, reason), places in where.items():
+        shown_as = places[0] if len(places) == 1 else f"{len(places)} pairs of model and {held}"
+        console.print(f"  {claim}, {shown_as}: {reason}", markup=False, soft_wrap=True)
+    absent: dict[tuple[str, str], list[str]] = {}
     for skipped in run.record["skipped"]:
-        console.print(
-            f"  not run: {skipped['analysis']}, {skipped['model']}: {skipped['reason']}", markup=False, soft_wrap=True
-        )
+        absent.setdefault((skipped["analysis"], skipped["reason"]), []).append(skipped["model"])
+    for (analysis, reason), models in absent.items():
+        names = ", ".join(dict.fromkeys(models))
+        console.print(f"  not run: {analysis}, {names}: {reason}", markup=False, soft_wrap=True)
     console.print()

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from regulens.cli import audit, doctor, listing, models, plan, report, show
+from regulens.cli import audit, doctor, listing, models, plan, report, score, show
 from regulens.cli.console import print_error
 from regulens.errors import RegulensError
 
@@ -30,6 +30,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("audit")(audit.audit)
+app.command("score")(score.score)
 app.command("plan")(plan.plan)
 app.command("report")(report.report)
 app.command("list")(listing.list_)

@@ -173,7 +173,7 @@ def plan_from(
         message = f"Expected either cells or --demo, got both ('{cells}' and --demo {demo}). Leave one out."
         raise PlanError(message)
     plan = Plan.read(cells) if study else Plan.from_options()
-    screens = _screens(
+    screens = screen_sections(
         perturbation, perturbation=perturbation_column, control=control, modality=modality, replicate=replicate
     )
     if screens and cells is None and demo is None:
@@ -183,9 +183,9 @@ def plan_from(
             raise PlanError(message)
 
     given: dict[str, Any] = {
-        "cells.source": f"demo:{demo}" if demo is not None else None if study or cells is None else _here(cells),
-        "models": [_here(m) for m in model] if model else None,
-        "references": [_here(r) for r in reference] if reference else [] if screens and not study else None,
+        "cells.source": f"demo:{demo}" if demo is not None else None if study or cells is None else here(cells),
+        "models": [here(m) for m in model] if model else None,
+        "references": [here(r) for r in reference] if reference else [] if screens and not study else None,
         "screens": screens or None,
         "cells.cell_state": cell_state,
         "cells.donor": donor,
@@ -208,13 +208,13 @@ def plan_from(
         "seed": seed,
     }
     overrides = {key: value for key, value in given.items() if value is not None}
-    overrides |= dict(_assignment(text) for text in set_ or ())
+    overrides |= dict(read_assignment(text) for text in set_ or ())
     if overrides:
         plan = plan.with_overrides(overrides)
     return plan if protocol is None else _with_protocol(plan, protocol)
 
 
-def _screens(sources: list[str] | None, **options: str | None) -> list[dict[str, str]]:
+def screen_sections(sources: list[str] | None, **options: str | None) -> list[dict[str, str]]:
     """Sections of the screens of a command line; options about screens are those of each.
 
     Raises
@@ -228,7 +228,7 @@ def _screens(sources: list[str] | None, **options: str | None) -> list[dict[str,
         name = flags.get(next(iter(given)), f"--{next(iter(given))}")
         message = f"Expected a screen beside {name}, got none. Give --perturbation SCREEN, or use a study file."
         raise PlanError(message)
-    return [{"source": _here(s)} | given for s in sources or ()]
+    return [{"source": here(s)} | given for s in sources or ()]
 
 
 def _with_protocol(plan: Plan, protocol: str) -> Plan:
@@ -248,10 +248,10 @@ def _with_protocol(plan: Plan, protocol: str) -> Plan:
     return plan.with_overrides({"analyses": wanted})
 
 
-def _here(value: str) -> str:
+def here(value: str) -> str:
     """A path of the command line is relative to the working folder, also when a study file lies elsewhere.
 
-    >>> _here("bundled:dorothea"), _here("demo:immune")
+    >>> here("bundled:dorothea"), here("demo:immune")
     ('bundled:dorothea', 'demo:immune')
     """
     scheme, colon, rest = value.partition(":")
@@ -262,12 +262,12 @@ def _here(value: str) -> str:
     return str(Path(value).expanduser().absolute())
 
 
-def _assignment(text: str) -> tuple[str, Any]:
+def read_assignment(text: str) -> tuple[str, Any]:
     """Split ``key.path=value``; the value is read as YAML.
 
-    >>> _assignment("statistics.alpha=0.01")
+    >>> read_assignment("statistics.alpha=0.01")
     ('statistics.alpha', 0.01)
-    >>> _assignment("models=[bundled:scgpt-mini]")
+    >>> read_assignment("models=[bundled:scgpt-mini]")
     ('models', ['bundled:scgpt-mini'])
     """
     import yaml

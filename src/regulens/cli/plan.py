@@ -31,12 +31,12 @@ def plan(
     if as_json:
         print_json(found)
         return
-    _print_inputs(found)
-    _print_analyses(found)
+    print_inputs(found)
+    print_analyses(found)
     _print_cost(found)
 
 
-def _print_inputs(found: dict[str, Any]) -> None:
+def print_inputs(found: dict[str, Any]) -> None:
     """Cells, models, networks and universes: what matched and what was lost."""
     console = out()
     cells = found["cells"]
@@ -95,7 +95,7 @@ def _print_screen(screen: dict[str, Any]) -> None:
     console.print()
 
 
-def _print_analyses(found: dict[str, Any]) -> None:
+def print_analyses(found: dict[str, Any]) -> None:
     """Which analyses run with how many tests, and why the others do not."""
     shown = table("Analyses", "analysis", "protocol", "model", "reference", "runs", "tests planned")
     for row in found["analyses"]:

@@ -161,6 +161,7 @@ class EdgeListModel(AbstractScoreModel):
             **self.table.completeness.facts(),
             "read_as": "; ".join(self.table.words),
             "signed": self.table.signed,
+            "losses": [words] if (words := losses_in_words(self.table)) else [],
             "rows": dict(self.table.counts),
         }
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from regulens.report import lists
 from regulens.report.model import RunView
 from regulens.report.numbers import count, estimate, fixed, is_missing
 from regulens.report.wording import STATES, score_label, step_label
+from regulens.types.nouns import in_terms_of
 
 _SENTENCES: dict[tuple[str, str], str] = {
     ("beyond_prominence", "supported"): (
@@ -137,7 +139,7 @@ def verdict_sentence(view: RunView, verdict: dict[str, Any]) -> str:
     if template is None:
         template = f"Held against the {against} {{reference}}, the claim “{{title}}” is {{state}} for {{model}}."
         words |= {"title": verdict.get("title", verdict["claim"]), "state": verdict["state"]}
-    return template.format(**words)
+    return in_terms_of(template, view.noun_of(verdict["model"])).format(**words)
 
 
 def answers(view: RunView) -> list[str]:
@@ -181,9 +183,9 @@ def decisive(view: RunView, verdict: dict[str, Any]) -> list[dict[str, Any]]:
             if step == "baseline" and row.get("score") and row["score"] != "baseline":
                 label = f"{label} ({score_label(row['score'])})"
             words = estimate(row["value"], row["low"], row["high"], undefined=row.get("undefined"))
-            out.append(
-                {"label": label, "words": words, "row": row, "rival": step not in ("pooled", "layer", "matched")}
-            )
+            rival = step not in ("pooled", "layer", "matched")
+            label = in_terms_of(label, view.noun_of(verdict["model"]))
+            out.append({"label": label, "words": words, "row": row, "rival": rival})
     return out
 
 
@@ -200,4 +202,4 @@ def card_facts(view: RunView, verdict: dict[str, Any]) -> list[tuple[str, str]]:
         facts.append(("strictest null beaten", "none"))
     if not is_missing(row.get("mde")):
         facts.append(("detectable from AUROC", fixed(row["mde"])))
-    return facts
+    return facts + lists.beside(view, verdict["model"], verdict["reference"])

@@ -12,16 +12,19 @@ import re
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter, Formatter, FuncFormatter, LogLocator, NullFormatter
 
 from regulens.report.model import RunView
 from regulens.report.numbers import is_missing
+from regulens.types.nouns import ATTENTION, in_terms_of
 
 INK, MUTED, FAINT, RULE = "#1b2430", "#5b6675", "#e9ebef", "#c9ced6"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F6A00", "#4B4B4B")
@@ -46,6 +49,23 @@ def style() -> Iterator[None]:
         mpl.rcdefaults()
         mpl.rcParams.update(_SETTINGS)
         yield
+
+
+def say_in(fig: Figure, noun: str) -> None:
+    """Put `noun` in the place of attention in every text of a figure, tick labels too."""
+    if noun == ATTENTION:
+        return
+    for text in fig.findobj(Text):
+        text.set_text(in_terms_of(text.get_text(), noun))
+    for ax in fig.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            form = axis.get_major_formatter()
+            if isinstance(form, (FixedFormatter, FuncFormatter)):  # tick labels that are words are one of these
+                axis.set_major_formatter(FuncFormatter(partial(_said, form=form, noun=noun)))
+
+
+def _said(x: float, position: int | None, *, form: Formatter, noun: str) -> str:
+    return in_terms_of(form(x, position), noun)
 
 
 def new_figure(height: float) -> Figure:

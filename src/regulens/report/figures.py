@@ -31,9 +31,10 @@ from regulens.report import (
     figure_tf_resolution,
 )
 from regulens.report.figure_spec import FigureSpec
-from regulens.report.figure_style import style, to_png, to_svg
+from regulens.report.figure_style import say_in, style, to_png, to_svg
 from regulens.report.model import RunView
 from regulens.report.wording import SIMULATED, universe_sentence, with_pooled
+from regulens.types.nouns import in_terms_of
 
 #: In the order of the report: figures with sections of their own, then by analysis.
 FIGURES: tuple[FigureSpec, ...] = (
@@ -83,6 +84,7 @@ def draw_all(view: RunView) -> dict[str, Drawn]:
         with style():
             fig = spec.draw(view)
             if fig is not None:
+                say_in(fig, view.noun)
                 endpoint = view.endpoint_of(spec.analysis)
                 data = SIMULATED if spec.simulated else universe_sentence(view, endpoint)
                 drawn[spec.name] = Drawn(
@@ -90,7 +92,9 @@ def draw_all(view: RunView) -> dict[str, Drawn]:
                     analysis=spec.analysis,
                     svg=to_svg(fig, spec.name),
                     png=to_png(fig),
-                    caption=f"{spec.caption(view)} {data}",
-                    alt=f"{spec.alt}." if spec.simulated else with_pooled(view, spec.alt, endpoint),
+                    caption=in_terms_of(f"{spec.caption(view)} {data}", view.noun),
+                    alt=in_terms_of(
+                        f"{spec.alt}." if spec.simulated else with_pooled(view, spec.alt, endpoint), view.noun
+                    ),
                 )
     return drawn

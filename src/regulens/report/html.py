@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from regulens.report import claims, numbers, screens, sections, wording
+from regulens.report import claims, lists, numbers, screens, sections, wording
 from regulens.report.figures import Drawn
 from regulens.report.model import RunView
+from regulens.types.nouns import ATTENTION, in_terms_of
 
 
 def render_html(view: RunView, figures: dict[str, Drawn]) -> str:
     """The page; every value is escaped, only our own SVG, style and script are not."""
     environment = Environment(
         loader=PackageLoader("regulens.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True,
+        lstrip_blocks=True, keep_trailing_newline=True, finalize=partial(_said, noun=view.noun),
     )  # fmt: skip
     page = environment.get_template("report.html.jinja").render(
         **content(view, figures),
@@ -27,6 +29,11 @@ def render_html(view: RunView, figures: dict[str, Drawn]) -> str:
         js=Markup(_asset("report.js")),
     )
     return page
+
+
+def _said(value: Any, *, noun: str) -> Any:
+    """A text of the page in words that fit what was judged; our own markup, and the plan, are left as they are."""
+    return in_terms_of(value, noun) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 class _Numbers:
@@ -50,14 +57,16 @@ def content(view: RunView, figures: dict[str, Drawn]) -> dict[str, Any]:
         "title": wording.title(), "run_name": str(view.run.get("name", "run")),
         "identity": sections.identity(view), "answers": claims.answers(view),
         "synthetic": wording.synthetic_notice(view), "demonstration": wording.demonstration_notice(view),
+        "truncation": lists.notice(view),
         "cards": sections.cards(view), "matrices": sections.matrices(view), "no_verdict": claims.no_verdict(view),
         "screens": screens.blocks(view), "has_references": bool(view.references),
+        "has_heads": view.noun == ATTENTION,
         "signs": wording.SIGNS, "figures": drawn, "details": sections.details(view, figures),
         "ledger": sections.ledger(view),
         "ledger_sentence": wording.ledger_sentence(view), "losses": sections.losses(view),
         "skipped": sections.skipped(view), "left_out": sections.left_out(view),
         "methods": sections.methods(view), "citations": sections.citations(view),
-        "plan": view.plan or json.dumps(view.run.get("plan", {}), indent=1, sort_keys=True),
+        "plan": escape(view.plan or json.dumps(view.run.get("plan", {}), indent=1, sort_keys=True)),
         "command": wording.reproduce_command(), "strip": strip,
     }  # fmt: skip
 
@@ -87,8 +96,6 @@ def strip(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def inline_svg(svg: str, alt: str) -> str:
     """SVG without its XML prologue and fixed size, with a label for screen readers."""
-    from markupsafe import escape
-
     body = svg[svg.index("<svg") :]
     head, rest = body.split(">", 1)
     kept = " ".join(p for p in head.split(" ") if not p.startswith(("width=", "height=")))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from regulens.report import claims, screens, sections, wording
+from regulens.report import claims, lists, screens, sections, wording
 from regulens.report.figures import Drawn
 from regulens.report.model import RunView
 from regulens.report.table import Table
+from regulens.types.nouns import ATTENTION, in_terms_of
 
 
 def render_markdown(view: RunView, figures: dict[str, Drawn]) -> str:
     """The report as Markdown; figures are linked as files beside it."""
     out = [f"# {escape(wording.title())}", "", f"Audit {escape(view.run.get('name', 'run'))}", ""]
     out += [f"> **{escape(n)}**\n" for n in (wording.synthetic_notice(view), wording.demonstration_notice(view)) if n]
+    out += [f"> **{escape(n)}**\n" for n in lists.notice(view)]
     out += [f"- {key}: {escape(value)}" for key, value in sections.identity(view)]
     out += ["", "## 1. The answer", ""]
     cards = sections.cards(view)
@@ -31,7 +33,8 @@ def render_markdown(view: RunView, figures: dict[str, Drawn]) -> str:
         out += [f"> **{escape(w)}**\n" for w in screen["warnings"]]
         out += [f"- {escape(k)}: {escape(v)}" for k, v in screen["pairs"]]
         out += ["", *_table(screen["lost"])] if screen["lost"] else []
-    for name, head in (("cascade", "The cascade"), ("layer_head", "Layers and heads")) if view.references else ():
+    drawn = [("cascade", "The cascade"), ("layer_head", "Layers and heads")] if view.references else []
+    for name, head in drawn if view.noun == ATTENTION else drawn[:1]:
         number += 1
         out += ["", f"## {number}. {head}", ""]
         out += _figure(figures[name]) if name in figures else ["Not drawn: this run has no numbers for it."]
@@ -61,6 +64,7 @@ def render_markdown(view: RunView, figures: dict[str, Drawn]) -> str:
     for head, pairs in sections.methods(view):
         out += ["", f"**{escape(head)}**", "", *[f"- {escape(k)}: {escape(v)}" for k, v in pairs]]
     out += ["", "**Sources**", "", *[f"- {escape(line)}" for line in sections.citations(view)]]
+    out = [in_terms_of(line, view.noun) for line in out]
     out += [
         "",
         "**To reproduce**",

@@ -12,6 +12,7 @@ import pandas as pd
 from regulens.errors import StoreError
 from regulens.io.run_folder import read_record
 from regulens.report.numbers import is_missing
+from regulens.types.nouns import ATTENTION, noun_of
 
 Row = dict[str, Any]
 Context = tuple[str, str]
@@ -96,6 +97,22 @@ class RunView:
                 label = str(card.get("label") or model)
                 return label + mark if card.get("demonstration") and mark not in label else label
         return model
+
+    def noun_of(self, model: str) -> str:
+        """What the scores of a model are called: attention, or edge strength where it has none."""
+        layers = next((m.get("n_layers") for m in self.models if m["name"] == model), None)
+        return noun_of(1 if layers is None else int(layers))
+
+    @property
+    def noun(self) -> str:
+        """The same for the whole run: attention as soon as one model has any."""
+        nouns = {self.noun_of(m["name"]) for m in self.models}
+        return nouns.pop() if len(nouns) == 1 else ATTENTION
+
+    def list_of(self, model: str) -> Row:
+        """What is recorded of an edge table: what kind of list it is; empty for other models."""
+        card = next((m for m in self.models if m["name"] == model), {})
+        return dict(card.get("attention", {}).get("table") or {})
 
     def universe(self, reference: str) -> Row:
         """Record of the universe of a reference; empty when there is none."""

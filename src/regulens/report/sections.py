@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from regulens.report import claims, numbers, screens, wording
+from regulens.report import claims, lists, numbers, screens, wording
 from regulens.report.model import RunView, records
 from regulens.report.table import Cell, Column, Table, analysis_tables, cell
 
@@ -24,6 +24,9 @@ _COUNTS = {
     "seoi": "smallest effect of interest (AUROC)", "alpha": "level of tests", "bootstrap": "resamples",
     "min_cells": "cells in which a pair must have met",
 }  # fmt: skip
+
+#: Why pairs of a model with and without attention are not observed.
+_UNOBSERVED = {True: "met in too few cells", False: "without a score"}
 
 Pairs = list[tuple[str, str]]
 
@@ -51,6 +54,7 @@ def identity(view: RunView) -> Pairs:
     run, cells = view.run, view.run.get("cells", {})
     n_cells, n_genes = numbers.count(cells.get("n_cells")), numbers.count(cells.get("n_genes"))
     size = f"{cells.get('name', 'cells')}: {n_cells} cells × {n_genes} genes"
+    size = size if cells.get("n_cells") else f"none; {n_genes} genes of the edge tables"
     return [
         ("cells", size),
         ("models", ", ".join(view.label(m["name"]) for m in view.models) or "none"),
@@ -202,7 +206,8 @@ def losses(view: RunView) -> list[tuple[str, Pairs]]:
             lost = seen["n_pairs"] - seen["n_pairs_observed"]
             pairs += [("pairs", numbers.count(seen["n_pairs"])),
                       ("pairs observed", numbers.count(seen["n_pairs_observed"])),
-                      ("pairs unobserved (met in too few cells)", numbers.count(lost))]  # fmt: skip
+                      (f"pairs unobserved ({_UNOBSERVED[bool(card.get('n_layers'))]})",
+                       numbers.count(lost))]  # fmt: skip
         out.append((view.label(card["name"]), pairs))
     return out
 
@@ -299,7 +304,8 @@ def methods(view: RunView) -> list[tuple[str, Pairs]]:
         if not numbers.is_missing(check.get("max_abs_difference")):
             pairs.append(("largest difference to the plain softmax path", numbers.short(check["max_abs_difference"])
                           + f" (over {plain(check.get('n_cells'))} cells)"))  # fmt: skip
-        pairs += [(f"attention: {words(k)}", plain(v)) for k, v in seen.items()]
+        pairs += lists.described(view, card["name"])
+        pairs += [(f"attention: {words(k)}", plain(v)) for k, v in seen.items() if k != "table"]
         out.append((view.label(card["name"]), pairs))
     out.append(("Versions", [(k, str(v)) for k, v in run.get("versions", {}).items()]))
     return out

@@ -226,6 +226,10 @@ COLUMNS: dict[str, tuple[str, Format | None, str]] = {
     "effect_on_target": ("own effect", numbers.signed, "of the perturbation on its own gene"),
     "p_on_target": ("own p", numbers.p_value, ""), "q_on_target": ("own q", numbers.p_value, ""),
     "direction_on_target": ("own direction", None, ""), "why_on_target": ("why not verified", None, ""),
+    "pairs": ("pairs", None, "listed pairs only: biased by what the table chose to list"),
+    "n_agree": ("same sign", numbers.count, "in the table and in the reference"),
+    "agreement": ("agreement", numbers.fixed, ""),
+    "expected": ("expected", numbers.fixed, "from the shares of positive signs alone"),
     "metric": ("metric", metric_label, ""), "other_metric": ("and", metric_label, ""),
     "calibration": ("read as", reading_label, ""), "rule": ("label rule", reading_label, ""),
     "ece": ("ECE", numbers.fixed, "expected calibration error, 10 bins of equal width; the base rate has about 0"),
@@ -388,6 +392,10 @@ TITLES: dict[str, dict[str, str]] = {
     "metric_dependence": {
         "metric_signs": "Attention against its rivals, by metric", "metric_concordance": "Agreement of all metrics",
         "metric_agreement": "Agreement of two metrics", "metric_grid": "Every score by every metric",
+    },
+    "list_truncation": {
+        "list_parts": "All pairs, and listed pairs only", "list_shares": "What being listed says by itself",
+        "list_signs": "Signs of listed reference edges",
     },
     "rank_consistency": {
         "rank_consistency": "In-silico against measured effects", "rank_by_perturbation": "Every perturbation",

@@ -27,6 +27,7 @@ _SCORES = {
     "marginal_product": "marginal-attention product", "coexpression_abs": "co-expression |ρ|",
     "mean_closeness": "closeness of mean expression", "response_propensity": "responses to other perturbations",
     "coexpression_signed": "co-expression ρ (signed)", "random": "random score",
+    "edge_weight": "|weight| in the table", "listed": "listed or not", "signed_weight": "weight with its sign",
 }  # fmt: skip
 
 _FEATURES = {
@@ -142,6 +143,11 @@ def quantity_label(quantity: Any) -> str:
         "peak_minus_coexpression": "best layer − co-expression",
         "peak_minus_gene_level": "best layer − best gene-level score",
         "kendall_w": "Kendall's W over metrics",
+        "share_listed": "share of pairs listed",
+        "positives_listed": "share of positives listed",
+        "negatives_listed": "share of other pairs listed",
+        "auroc_of_listing": "AUROC of being listed",
+        "added_by_order": "what the order of listed pairs adds to it",
         "smallest_tau": "smallest Kendall τ of two metrics",
     }
     return known.get(str(quantity), str(quantity).replace("_", " "))

@@ -30,6 +30,7 @@ from regulens.progress import SILENT, Progress
 from regulens.provenance import digest_of, versions
 from regulens.run.evidence import AbstractEvidence, gather
 from regulens.run.inputs import input_fingerprints
+from regulens.run.listed import edge_lists
 from regulens.run.networks import InferredNetworks
 from regulens.run.prepare import PlannedAnalysis, Prepared, plan_analyses, prepare, unmet_needs
 from regulens.run.recipes import recipes_asked
@@ -231,6 +232,9 @@ def audit(
     (out / "run.json").unlink(missing_ok=True)
     write_table(ledger_plan_table(ledger), out / "state" / "planned_tests")
     write_table(prepared.cells.alignment.table, out / "tables" / "gene_ids")
+    for name, table in edge_lists(prepared.adapters).items():
+        stem = name.replace("/", "-")
+        write_table(table.table.alignment.table, out / "tables" / f"edge_genes__{stem}")
     for name, screen in prepared.screens.items():
         stem = name.replace("/", "-")
         write_table(screen.checks, out / "tables" / f"screen_checks__{stem}")

@@ -16,6 +16,7 @@ import numpy as np
 from regulens.attention.layout import blocks_of
 from regulens.plan import Plan
 from regulens.progress import SILENT, Progress
+from regulens.run.listed import edge_lists, listed_facts
 from regulens.run.networks import InferredNetworks
 from regulens.run.prepare import Prepared, prepare, unmet_needs
 from regulens.run.recipes import MEAN_CELL, recipes_asked
@@ -109,6 +110,7 @@ def preview(plan: Plan, *, out: Path | str | None = None, progress: Progress = S
         As `regulens.run.audit` would, in the same words.
     """
     prepared = prepare(plan, progress=progress)
+    tables, universes = edge_lists(prepared.adapters), prepared.universes | prepared.screen_universes
     analyses = []
     for item in prepared.analyses:
         reason = unmet_needs(item, prepared)
@@ -139,6 +141,7 @@ def preview(plan: Plan, *, out: Path | str | None = None, progress: Progress = S
                 "genes_known": int(prepared.vocabulary[name].sum()),
                 "genes_unknown": int((~prepared.vocabulary[name]).sum()),
                 "universe_genes_known": int(prepared.vocabulary[name][prepared.gene_index].sum()),
+                **(listed_facts(tables[name], universes) if name in tables else {}),
             }
             for name, a in prepared.adapters.items()
         ],

@@ -31,6 +31,8 @@ def in_terms_of(text: str, noun: str) -> str:
     'Edge strength minus its own margins; the edge strength of m'
     >>> in_terms_of("marginal-attention product, attention_coefficient", STRENGTH)
     'marginal product, attention_coefficient'
+    >>> in_terms_of("attention, pooled", STRENGTH)  # over layers and heads, of which there are none
+    'edge strength'
     """
     if noun == ATTENTION:
         return text
@@ -41,4 +43,4 @@ def in_terms_of(text: str, noun: str) -> str:
             return "marginal"
         return noun[0].upper() + noun[1:] if first == "A" else noun
 
-    return _WORD.sub(said, text)
+    return _WORD.sub(said, text).replace(f"{noun}, pooled", noun)
