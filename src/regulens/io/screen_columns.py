@@ -115,6 +115,9 @@ def find_perturbations(
         for near in _fitting(obs, (*PERTURBATION, *BY_GUIDE), reader, None)[:1]:
             # There is a column of perturbed genes, so it is the control label that does not exist.
             named_controls(control, list(near.labels), column=near.column, gene_map=gene_map)
+    if not fitting and control is None:
+        for near in _fitting(obs, PERTURBATION, reader, None, controls=False)[:1]:
+            _with_controls(near, gene_map, label, named=False)  # genes without controls: says so
     if not fitting:
         names = [str(c) for c in obs.columns]
         message = (
@@ -144,15 +147,21 @@ def find_perturbations(
 
 
 def _fitting(
-    obs: pd.DataFrame, names: tuple[str, ...], reader: LabelReader, control: str | Sequence[str] | None
+    obs: pd.DataFrame,
+    names: tuple[str, ...],
+    reader: LabelReader,
+    control: str | Sequence[str] | None,
+    *,
+    controls: bool = True,
 ) -> list[FoundLabels]:
-    return [f for f in (_candidate(obs, c, reader, control) for c in _named(obs, names)) if f is not None]
+    found = (_candidate(obs, c, reader, control, controls=controls) for c in _named(obs, names))
+    return [f for f in found if f is not None]
 
 
 def _candidate(
-    obs: pd.DataFrame, column: str, reader: LabelReader, control: str | Sequence[str] | None
+    obs: pd.DataFrame, column: str, reader: LabelReader, control: str | Sequence[str] | None, *, controls: bool
 ) -> FoundLabels | None:
-    """The column if it holds controls and genes."""
+    """The column if it holds genes and, unless told otherwise, controls."""
     try:
         labels, _ = labels_of(obs, column, role="perturbation")
     except SchemaError:
@@ -165,7 +174,11 @@ def _candidate(
     n_genes = int(kinds.isin([GENE, SEVERAL]).sum())
     n_other = int((~kinds.isin([CONTROL, OTHER_CONTROL, NO_LABEL])).sum())
     # Two genes at least: a condition "IFNG" beside "control" is a treatment, not a screen.
-    fits = found.reading.controls and len(set(found.reading.gene.values())) > 1 and n_genes >= GENE_SHARE * n_other
+    fits = (
+        (found.reading.controls or not controls)
+        and len(set(found.reading.gene.values())) > 1
+        and n_genes >= GENE_SHARE * n_other
+    )
     return found if fits else None
 
 

@@ -272,7 +272,13 @@ BAD = [
         r"got labels that look like controls: control.* Did you mean",
     ),
     (lambda: screen("wildtype"), {"perturbation": "perturbation"}, InputError, r"Expected control cells .* got labels"),
-    (lambda: screen("wildtype"), {}, SchemaError, "none of which holds two genes or more beside a control"),
+    (
+        lambda: screen("wildtype"),
+        {},
+        InputError,
+        r"Expected control cells in obs\['perturbation'\] .* Name the control",
+    ),
+    (lambda: screen("wildtype", form="x{}"), {}, SchemaError, "none of which holds two genes or more beside a control"),
     (
         lambda: screen(form="blob{}"),
         {"perturbation": "perturbation"},
