@@ -100,15 +100,19 @@ def group_moments(blocks: Blocks, group: np.ndarray, *, n_groups: int, n_genes: 
     for part, block in _aligned(blocks, group, n_genes):
         add_moments(block.indptr, block.indices, block.data.astype(np.float64, copy=False), part, total, squares)
     n = np.bincount(group[group >= 0], minlength=n_groups)
-    size = n[:, None].astype(np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = total / size
-        spread = squares - total * mean
-        # What is left of a difference of nearly equal sums is rounding, not variance.
-        spread[spread <= _ROUNDING * squares] = 0.0
-        spread /= size - 1
-    spread[n < 2] = np.nan
-    return GroupMoments(n=n, mean=mean, variance=spread)
+    step = max(_AT_ONCE // max(n_genes, 1), 1)
+    for start in range(0, n_groups, step):  # in place: sums become means, sums of squares become variances
+        mean, spread = total[start : start + step], squares[start : start + step]
+        size = n[start : start + step, None].astype(np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            limit = _ROUNDING * spread
+            spread -= mean**2 / size
+            mean /= size
+            # What is left of a difference of nearly equal sums is rounding, not variance.
+            spread[spread <= limit] = 0.0
+            spread /= size - 1
+    squares[n < 2] = np.nan
+    return GroupMoments(n=n, mean=total, variance=squares)
 
 
 def welch(found: GroupMoments, *, control: int, borrow: bool = False) -> GroupDifferences:

@@ -12,6 +12,7 @@ from regulens.io.screen_labels import CONTROL, GENE, NO_LABEL, OTHER_CONTROL, SE
 from regulens.io.screens import read_screen
 from regulens.rng import stream
 from regulens.stats.screen_effects import effects_of
+from regulens.types.screens import ResponseLabels
 
 GENES = ["STAT1", "JAK2", "IRF1", "MYC", "SPI1", "ACTB", "MARCH8", "TP53"]
 TARGETS = ("STAT1", "JAK2", "MYC", "CD86")
@@ -344,5 +345,12 @@ def test_papalexi_reads_as_it_is_described(shared_data):
     assert len(found.perturbations) == 25 and "MARCHF8" in found.perturbations
     assert found.obs["replicate"].value_counts().to_dict() == {"rep_1": 9428, "rep_2": 6001, "rep_3": 5300}
     assert any("16 of 25 perturbed genes are not among the 299 genes" in n for n in found.notes)
+    labels = [
+        ResponseLabels.build(effects_of(found, **how)) for how in ({"borrow": False}, {}, {"test": "mann_whitney"})
+    ]
+    silent = labels[0].effects.p != labels[1].effects.p
+    assert int(silent.sum()) == 85 and (labels[0].effects.p[silent] < labels[1].effects.p[silent]).all()
+    assert [int((label.q < 0.05).sum()) for label in labels] == [653, 551, 578]
+    assert [int(label.positive.sum()) for label in labels] == [112, 104, 101]
     by_guide = read_screen(source, name="papalexi", perturbation="guide")
     assert effects_of(by_guide).digest == effects_of(found).digest
