@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from regulens.analyses import response_propensity
 from regulens.analyses.common import shared_pairs
 from regulens.errors import AlignmentError, InputError, ParameterError
+from regulens.testing.worlds.measure import Task, answers_of
+from regulens.testing.worlds.screen_expectations import SCREEN_EXPECTATIONS
 from regulens.testing.worlds.screens import SCREEN_KINDS, ScreenWorld, make_screen_input, make_screen_world
 from regulens.types.endpoints import Endpoint
 from regulens.types.screens import LabelRule, ResponseLabels
@@ -140,6 +143,45 @@ def test_a_transposed_capture_loses_the_network():
     good, bad = a.input(), a.transposed().input()
     assert mean_auroc(good, good.primary.values[0]) > 0.65
     assert abs(mean_auroc(bad, bad.primary.values[0]) - 0.5) < 0.05
+
+
+SEEDS = range(700, 703)
+BATTERY = ("perturbation_recovery", "perturbation_baselines")
+
+
+def answered(setting: str, twin: str = "") -> dict[str, int]:
+    """In how many of three worlds each test answers."""
+    found = [a for s in SEEDS for a in answers_of(Task(setting=setting, seed=s, analyses=BATTERY, twin=twin))]
+    return {test: sum(a.state == "answers" for a in found if a.test == test) for test in {a.test for a in found}}
+
+
+def upward() -> set[str]:
+    """Tests of the battery that must answer where attention knows the network."""
+    return {e.test for e in SCREEN_EXPECTATIONS if e.analysis in BATTERY and "screen: planted_network" in e.answers}
+
+
+def test_labels_dealt_anew_lose_what_was_planted():
+    found = answered("screen: planted_network", "relabelled")
+    assert {"mean_above_chance", "attention_above_response_propensity"} <= upward() <= set(found)
+    kept = {"attention_above_best_baseline_power_controlled"}  # makes labels of its own from the cells
+    assert all(found[t] < 2 for t in upward() - kept)
+
+
+def test_attention_that_saw_the_labels_breaks_the_silence():
+    found = answered("screen: no_signal", "leaking")
+    assert found["mean_above_chance"] == found["layer_nested_above_chance"] == len(SEEDS)
+
+
+def test_a_propensity_that_counts_the_perturbation_itself_is_caught(monkeypatch):
+    # one label in forty is enough: where nothing about a gene is to be known, genes seem to be known
+    setting = "screen: no_signal, equal power"
+    assert answered(setting)["some_baseline_above_attention"] < 2
+
+    def leaking(positive, tested, own):
+        return np.broadcast_to((positive & tested).sum(axis=0) / tested.sum(axis=0), (len(own), positive.shape[1]))
+
+    monkeypatch.setattr(response_propensity, "leave_one_out_share", leaking)
+    assert answered(setting)["some_baseline_above_attention"] == len(SEEDS)
 
 
 def test_labels_that_hold_the_perturbed_gene_itself_are_refused():

@@ -21,6 +21,10 @@ SCREEN_SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "screen: replicate_confounded": ("replicate_confounded", {}),
     "screen: no_signal, 10 perturbations": ("no_signal", {"n_perturbations": 10}),
     "screen: planted_network, 10 perturbations": ("planted_network", {"n_perturbations": 10}),
+    **{
+        f"screen: {kind}, small": (kind, {"n_perturbations": 24, "n_genes": 150})
+        for kind in ("no_signal", "planted_network", "expression_only", "replicate_confounded")
+    },
     "two screens: no_signal": ("no_signal", {"second": "same"}),
     "two screens: no_signal, equal power": ("no_signal", {"second": "same", "level": EQUAL_POWER}),
     "two screens: planted_network": ("planted_network", {"second": "same"}),
@@ -28,7 +32,10 @@ SCREEN_SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 #: Parameters that make an analysis of screens affordable in many small worlds, by analysis.
-SCREEN_SMALLER: dict[str, dict[str, Any]] = {}
+SCREEN_SMALLER: dict[str, dict[str, Any]] = {
+    "calibration": {"methods": [], "repeats": 8},
+    "design_sensitivity": {"controls": [200, 400], "genes": [150, 300], "min_effect": [0.25, 0.5]},
+}
 
 #: Attention knows pairs of the network that responses follow.
 PLANTED = ("screen: planted_network", "screen: planted_network, 10 perturbations")
@@ -70,5 +77,31 @@ SCREEN_EXPECTATIONS: tuple[Expectation, ...] = (
         analysis="perturbation_baselines", test="some_baseline_above_attention",
         answers=("screen: no_signal", "screen: expression_only", "screen: replicate_confounded"),
         silent=("screen: no_signal, equal power", *PLANTED),
+    ),
+    Expectation(
+        analysis="design_sensitivity", test="attention_leads_gene_level", answers=("screen: planted_network",),
+        silent=(*NOTHING, "screen: expression_only"),
+    ),
+    Expectation(
+        analysis="design_sensitivity", test="attention_leads_coexpression",
+        answers=("screen: planted_network", *PROMINENT), silent=NOTHING,
+    ),
+    Expectation(
+        analysis="dataset_generalisation", test="frozen_score_above_chance",
+        answers=("two screens: planted_network",),
+        silent=(
+            "two screens: no_signal", "two screens: no_signal, equal power",
+            "two screens: planted_network in the other",
+        ),
+    ),
+    Expectation(
+        analysis="dataset_generalisation", test="frozen_order_with_coexpression",
+        answers=("two screens: planted_network",),
+        silent=("two screens: no_signal, equal power", "two screens: planted_network in the other"),
+    ),
+    Expectation(  # where power is unequal, gene level leads in both screens, and the frozen order holds
+        analysis="dataset_generalisation", test="frozen_order_with_gene_level",
+        answers=("two screens: planted_network", "two screens: no_signal"),
+        silent=("two screens: no_signal, equal power", "two screens: planted_network in the other"),
     ),
 )  # fmt: skip

@@ -18,6 +18,7 @@ from regulens.analyses.base import AnalysisInput, ScreenView, StatisticsSettings
 from regulens.analyses.build import build_input
 from regulens.analyses.screen_checks import check_screen
 from regulens.errors import ParameterError, nearest
+from regulens.rng import stream
 from regulens.stats.screen_effects import effects_of
 from regulens.testing.worlds.causes import screen_coexpression, screen_gene_level, screen_pairs
 from regulens.testing.worlds.draft import Cause
@@ -140,6 +141,26 @@ class ScreenWorld:
         """A broken twin: the two directions of attention exchanged, as a transposed capture would have them."""
         flipped = np.ascontiguousarray(np.asarray(self.summary.sums)[:, :, :, ::-1])
         return replace(self, summary=replace(self.summary, sums=flipped))
+
+    def relabelled(self) -> ScreenWorld:
+        """A broken twin: every perturbation keeps its number of responders, and which genes they are is random."""
+        labels = ResponseLabels.build(self.effects, LabelRule())
+        rng = stream(len(self.effects.genes), f"worlds/relabelled/{self.screen.cells.source}")
+        key = np.where(labels.tested, rng.random(labels.tested.shape), np.inf)
+        rank = key.argsort(axis=1).argsort(axis=1)
+        return replace(self, labels=replace(labels, positive=rank < labels.positive.sum(axis=1, keepdims=True)))
+
+    def leaking(self) -> ScreenWorld:
+        """A broken twin: attention of a pair is doubled where the gene responds."""
+        labels = ResponseLabels.build(self.effects, LabelRule())
+        row = {p: i for i, p in enumerate(self.effects.perturbations)}
+        column = {g: j for j, g in enumerate(self.effects.genes)}
+        leak = np.ones((len(self.summary.regulators), len(self.summary.genes)), dtype=np.float32)
+        for k, name in enumerate(self.summary.regulators):
+            if name in row:
+                own = [labels.positive[row[name], column[g]] if g in column else False for g in self.summary.genes]
+                leak[k] += np.array(own, dtype=np.float32)
+        return replace(self, summary=replace(self.summary, sums=np.asarray(self.summary.sums) * leak))
 
 
 def _cells(draft: ScreenDraft, counts: np.ndarray, totals: np.ndarray, obs: pd.DataFrame, genes: np.ndarray) -> Cells:
