@@ -298,11 +298,14 @@ def _spread(obs: pd.DataFrame, column: str, word: str) -> list[str]:
     v = cramers_v(counts.to_numpy())
     if alone.sum() >= max(_SHARE * len(enough), 1) or v >= _V:
         names = list(enough.index[alone])
+        where = (
+            f"{len(names)} of {len(enough)} perturbations have at least {ONE_REPLICATE:.0%} of their cells in one "
+            f"{word} that has less of the controls ({examples(names)}); "
+            if names
+            else f"no perturbation lies in one {word} alone, but they are spread unevenly; "
+        )
         flags.append(
-            f"{word}s are confounded with perturbations: {int(alone.sum())} of {len(enough)} perturbations have at "
-            f"least {ONE_REPLICATE:.0%} of their cells in one {word} that has "
-            f"{'less of the controls' if alone.any() else 'most of the controls too'}"
-            f"{f' ({examples(names)})' if names else ''}; Cramér's V of perturbation and {word} is {v:.2f}"
+            f"{word}s are confounded with perturbations: {where}Cramér's V of perturbation and {word} is {v:.2f}"
         )
     return flags
 

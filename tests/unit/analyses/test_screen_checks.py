@@ -129,6 +129,15 @@ def test_a_balanced_design_is_not_flagged_and_a_confounded_one_is():
         assert any("confounded with perturbations: 8 of 8" in f and "Cramér's V" in f for f in flags)
 
 
+def test_perturbations_in_half_of_the_batches_each_are_flagged_by_their_spread():
+    obs = obs_of()
+    half = np.array(["ab", "cd"])[np.repeat(np.arange(9) % 2, 60)]
+    pick = stream(3, "test/half").integers(0, 2, len(obs))
+    obs["replicate"] = np.where(obs["control"], np.resize(list("abcd"), len(obs)), [h[k] for h, k in zip(half, pick)])
+    (flag,) = design_flags(obs)
+    assert "no perturbation lies in one replicate alone" in flag and "confounded" in flag
+
+
 def test_single_missing_and_control_free_replicates_are_flagged():
     assert any("one replicate ('only')" in f for f in design_flags(obs_of(one=True)))
     assert any("no replicate is named" in f for f in design_flags(obs_of().drop(columns="replicate")))
