@@ -17,6 +17,7 @@ from regulens.analyses.conformal_rows import (
     GUARANTEES,
     ONE,
     TABLES,
+    InScreen,
     Side,
     combined_p,
     elsewhere,
@@ -25,6 +26,7 @@ from regulens.analyses.conformal_rows import (
 from regulens.analyses.per_perturbation import PerPerturbation, screen_refused, screen_result_of
 from regulens.analyses.probabilities import COEXPRESSION, quarters, scores_of, too_few
 from regulens.errors import ParameterError, RegulensError, nearest
+from regulens.parallel import run_ordered
 from regulens.stats.calibrators import CALIBRATORS, MAPS
 from regulens.types.endpoints import Endpoint, Protocol
 from regulens.types.ledger import PlannedTest, TestRecord
@@ -121,6 +123,11 @@ def _side(inp: AnalysisInput, per: PerPerturbation, name: str) -> Side:
     )  # fmt: skip
 
 
+def _one(task: tuple[Side, np.ndarray, np.random.Generator, dict[str, Any]]) -> InScreen:
+    side, parts, rng, common = task
+    return in_screen(side, parts, rng=rng, **common)
+
+
 def _elsewhere(
     inp: AnalysisInput, per: PerPerturbation, parts: np.ndarray, settings: Settings
 ) -> tuple[list[dict[str, Any]], tuple[float, float, int] | None, str]:
@@ -166,10 +173,8 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     ids = {d.name: test_id(NAME, request, d.name) for d in DESIGNS}
     stream = f"split/{NAME}"
     parts = quarters(per.n, settings.repeats, inp.rng(stream))
-    found = {
-        name: in_screen(_side(inp, per, name), parts, rng=inp.rng(f"conformal/{NAME}/{name}"), **settings.common())
-        for name in per.names
-    }
+    tasks = [(_side(inp, per, n), parts, inp.rng(f"conformal/{NAME}/{n}"), settings.common()) for n in per.names]
+    found = dict(zip(per.names, run_ordered(_one, tasks, jobs=inp.jobs)))
     rows = [{"score": name} | row for name, f in found.items() for row in f.rows]
     primary = found[request.primary]
     own = {(r["method"], r["alpha"]): r for r in primary.rows}

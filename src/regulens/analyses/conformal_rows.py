@@ -14,6 +14,7 @@ from regulens.stats.conformal_sets import (
     Calibrating,
     Threshold,
     fewest_groups,
+    one_of_each,
     sets,
     undercoverage_p,
 )
@@ -195,6 +196,7 @@ def in_screen(
     One quarter fits the probability, which has few numbers to learn; two calibrate the threshold, which counts
     perturbations; one is judged.
     """
+    side = side.at(np.argsort(side.score, kind="stable"))  # maps then read memory in order
     n_groups = parts.shape[1]
     found: dict[tuple[str, float], list[dict[str, float]]] = {(m, a): [] for m in methods for a in alphas}
     coverage, singleton = ({key: np.zeros(n_groups) for key in found} for _ in range(2))
@@ -206,9 +208,7 @@ def in_screen(
         fit, cal, held = side.at(of == 0), side.at((of > 0) & (of <= CALIBRATE)), side.at(of == TEST)
         p_cal, p_held = readable(fit, to_unit, calibrator, cal, held)
         tie_cal, tie_held = rng.random(len(p_cal)), rng.random(len(p_held))
-        order = rng.permutation(len(p_held))
-        _, first = np.unique(held.group[order], return_index=True)
-        chosen = order[first]  # a random pair of every judged perturbation
+        chosen = one_of_each(held.group, rng)  # a random pair of every judged perturbation
         times[np.unique(held.group)] += 1
         n_cal.append(len(np.unique(cal.group)))
         calibrating = split_up(p_cal, tie_cal, cal)
@@ -254,14 +254,13 @@ def elsewhere(
     found: dict[tuple[str, float], list[dict[str, float]]] = {(m, a): [] for m in methods for a in alphas}
     tests: dict[float, list[float]] = {a: [] for a in alphas}
     n_there = int(other.group.max()) + 1
+    side, other = (x.at(np.argsort(x.score, kind="stable")) for x in (side, other))
     for part in parts:
         of = part[side.group]
         fit, cal = side.at(of == 0), side.at(of > 0)
         p_cal, p_held = readable(fit, to_unit, calibrator, cal, other)
         tie_cal, tie_held = rng.random(len(p_cal)), rng.random(len(p_held))
-        order = rng.permutation(len(p_held))
-        _, first = np.unique(other.group[order], return_index=True)
-        chosen = order[first]
+        chosen = one_of_each(other.group, rng)
         calibrating = split_up(p_cal, tie_cal, cal)
         for method, alpha in found:
             inside = held_sets(p_held, tie_held, other, thresholds(calibrating, method, alpha, delta, rng))

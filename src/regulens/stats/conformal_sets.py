@@ -67,6 +67,28 @@ def smallest(score: np.ndarray, tie: np.ndarray, alpha: float) -> Threshold:
     return Threshold(score=float(score[k]), tie=float(tie[k]))
 
 
+def _by_group(group: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs group by group in the order given, and where each group starts and how many pairs it has."""
+    small = group.astype(np.uint16) if n_groups < 2**16 else group  # short integers are sorted by counting
+    size = np.bincount(group, minlength=n_groups)
+    return np.argsort(small, kind="stable"), np.cumsum(size) - size, size
+
+
+def one_of_each(group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random pair of every group that has any, as indices.
+
+    Examples
+    --------
+    >>> one_of_each(np.array([4, 4, 1]), np.random.default_rng(0)).tolist()
+    [2, 0]
+    """
+    if not len(group):
+        return np.zeros(0, dtype=np.int64)
+    order, start, size = _by_group(group, int(group.max()) + 1)
+    there = size > 0
+    return order[start[there] + (rng.random(int(there.sum())) * size[there]).astype(np.int64)]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Calibrating:
     """Nonconformity of the true label of calibrating pairs, in ascending order.
@@ -106,7 +128,10 @@ class Calibrating:
                 f"{group.shape}. Give all pairs of all calibrating groups."
             )
             raise ParameterError(message)
-        order = np.lexsort((tie, score))
+        order = np.argsort(score, kind="stable")
+        step = np.diff(score[order], prepend=score[order[:1]]) != 0
+        if not step[1:].all():  # the order of lexsort((tie, score)): whole steps by score, parts of a step by tie
+            order = order[np.argsort(np.cumsum(step) + tie[order], kind="stable")]
         names, number = np.unique(group, return_inverse=True)
         return cls(order=order, score=score[order], tie=tie[order], group=number[order], n_groups=len(names))
 
@@ -127,9 +152,7 @@ class Calibrating:
 
     def one_per_group(self, alpha: float, rng: np.random.Generator) -> Threshold:
         """Threshold from one random pair of every group."""
-        shuffled = rng.permutation(len(self.group))
-        _, first = np.unique(self.group[shuffled], return_index=True)
-        chosen = shuffled[first]
+        chosen = one_of_each(self.group, rng)
         return smallest(self.score[chosen], self.tie[chosen], alpha)
 
     def hierarchical(self, alpha: float) -> Threshold:
@@ -151,9 +174,7 @@ class Calibrating:
         Every group's own ``ceil((1 - alpha) n)``-th smallest score is one number per group; their finite-sample
         quantile at ``1 - delta`` is the threshold. Needs ``1/delta - 1`` groups.
         """
-        by_group = np.argsort(self.group, kind="stable")  # ascending scores inside every group
-        size = np.bincount(self.group, minlength=self.n_groups)
-        start = np.cumsum(size) - size
+        by_group, start, size = _by_group(self.group, self.n_groups)  # ascending scores inside every group
         own = by_group[start + np.ceil(size * (1 - alpha) - 1e-9).astype(np.int64) - 1]
         return smallest(self.score[own], self.tie[own], delta)
 

@@ -112,7 +112,7 @@ def test_the_test_keeps_its_level_and_finds_screens_that_are_unlike():
             )
             hits[shift] += combined_p(tests[0.1]) <= 0.05
     assert hits[0.0] <= 5
-    assert hits[4.0] >= 30
+    assert hits[4.0] >= 20  # half of the screens whose genes mostly respond, where few did
 
 
 def test_counting_is_a_loop_over_pairs():
@@ -158,6 +158,11 @@ def test_transfer_has_no_guarantee_and_needs_a_second_screen(planted):
     alone = SPEC.run(replace(inp, others={}))
     assert records_of(alone)["covers_too_few_elsewhere"].undefined == "the study has one screen"
     assert alone.tables["conformal"].equals(outcome.tables["conformal"])
+
+
+def test_the_same_sets_with_more_workers(planted):
+    inp, outcome = planted
+    assert SPEC.run(replace(inp, jobs=2)).tables["conformal"].equals(outcome.tables["conformal"])
 
 
 def test_degenerate_input_is_undefined(planted):

@@ -12,6 +12,7 @@ from regulens.stats.conformal_sets import (
     Calibrating,
     Threshold,
     fewest_groups,
+    one_of_each,
     sets,
     smallest,
     undercoverage_p,
@@ -147,6 +148,23 @@ def test_the_weighted_quantile_is_that_of_a_loop():
                 break
         found = Calibrating.build(score, tie, group).hierarchical(alpha)
         assert wanted is None or (found.score, found.tie) == wanted
+
+
+def test_the_order_is_that_of_score_then_tie():
+    rng = np.random.default_rng(6)
+    for digits in (1, 2, 9):
+        score, tie, group = np.round(rng.random(500), digits), rng.random(500), rng.integers(0, 7, size=500)
+        np.testing.assert_array_equal(Calibrating.build(score, tie, group).order, np.lexsort((tie, score)))
+
+
+def test_one_of_each_group_is_drawn_evenly():
+    rng = np.random.default_rng(7)
+    group = np.array([3, 0, 3, 3, 9, 0])
+    drawn = np.array([one_of_each(group, rng) for _ in range(3000)])
+    assert (group[drawn] == [0, 3, 9]).all()
+    share = (drawn[:, 1][:, None] == [0, 2, 3]).mean(axis=0)
+    np.testing.assert_allclose(share, 1 / 3, atol=0.04)
+    assert not len(one_of_each(np.zeros(0, dtype=int), rng))
 
 
 def test_a_part_is_what_would_be_built_of_it():
