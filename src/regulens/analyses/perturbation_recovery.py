@@ -28,7 +28,6 @@ from regulens.stats.cluster import max_t_p
 from regulens.stats.rank_tests import RankTest
 from regulens.types.edges import EdgeScores
 from regulens.types.endpoints import Endpoint, Protocol
-from regulens.types.estimates import Estimate, Undefined
 from regulens.types.ledger import PlannedTest, TestRecord
 from regulens.types.results import AnalysisOutcome
 
@@ -55,7 +54,7 @@ DESIGNS = (
         name="layer_nested_above_chance",
         hypothesis="A layer chosen on some perturbations and genes ranks the genes that respond to other "
         "perturbations above others: mean AUROC > 0.5",
-        unit=UNIT, method=METHOD,
+        unit=UNIT, method="delete-one jackknife over perturbations and over target genes, tails drawn with the choice",
     ),
     TestDesign(
         name="attention_minus_coexpression_ranks",
@@ -246,13 +245,11 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     }  # fmt: skip
     gap = contrasts[COEXPRESSION]
     records.append(gap.effect.record(ids["attention_minus_coexpression"], side="two-sided", level=level))
-    nested = nested_over_perturbations(per, layers, inp.rng(f"split/{NAME}"))
-    chosen: Estimate | Undefined = Undefined(reason=nested.reason)
-    if nested.effect is None:
-        records.append(TestRecord(id=ids["layer_nested_above_chance"], undefined=nested.reason, n_units=per.n))
-    else:
-        records.append(nested.effect.record(ids["layer_nested_above_chance"], side="greater", level=level))
-        chosen = nested.effect.estimate(null_value=0.5, level=level)
+    use = f"split/{NAME}"
+    nested = nested_over_perturbations(per, layers, inp.rng(use))
+    records.append(
+        nested.record(ids["layer_nested_above_chance"], level=level, n_units=per.n, stream=inp.stream_name(use))
+    )
     ranks, paired = ids["attention_minus_coexpression_ranks"], gap.wilcoxon
     if isinstance(paired, RankTest):
         records.append(
@@ -294,8 +291,8 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     results = (
         screen_result_of(inp, NAME, per, score=primary, step="pooled",
                          estimate=own.estimate(null_value=0.5, level=level)),
-        screen_result_of(inp, NAME, per, score=_CHOSEN, step="layer", estimate=chosen,
-                         stream=inp.stream_name(f"split/{NAME}")),
+        screen_result_of(inp, NAME, per, score=_CHOSEN, step="layer", estimate=nested.estimate(level=level),
+                         stream=inp.stream_name(use)),
         screen_result_of(inp, NAME, per, score=COEXPRESSION, step="coexpression",
                          estimate=rival.estimate(null_value=0.5, level=level)),
         screen_result_of(inp, NAME, per, score=f"{primary} - {COEXPRESSION}", metric="mean_auroc_difference",

@@ -47,7 +47,7 @@ def test_every_planned_test_is_on_record_under_the_right_endpoint(planted, found
 def test_a_network_that_attention_knows_is_found_beyond_coexpression(found):
     for name in ("mean_above_chance", "attention_minus_coexpression", "layer_nested_above_chance"):
         r = record(found, name)
-        assert r.p_raw < 1e-6 and r.low > 0, name
+        assert r.p_raw < (1e-3 if "nested" in name else 1e-6) and r.low > 0, name
     assert record(found, "attention_equals_coexpression").p_raw > 0.5
 
 
@@ -149,7 +149,7 @@ def level(n_sim, seed, **world):
     for _ in range(n_sim):
         per, names = layers_without_signal(rng, **world)
         found = nested_over_perturbations(per, names, rng)
-        p.append(found.effect.p_greater() if found.effect is not None else np.nan)
+        p.append(found.p_greater())
     return float((np.array(p) < 0.05).mean())
 
 
@@ -167,7 +167,8 @@ def test_nested_choice_with_groups_of_perturbations_and_with_too_few():
     rng = np.random.default_rng(0)
     per, names = layers_without_signal(rng)
     grouped = replace(per, cluster=np.repeat(np.arange(10), 2)[: per.n])
-    assert nested_over_perturbations(grouped, names, rng).effect is not None
+    found = nested_over_perturbations(grouped, names, rng)
+    assert found.effect is not None and found.bounds(0.95)[0] < found.effect.value < found.bounds(0.95)[1]
     assert nested_over_perturbations(per.restrict(slice(0, 3)), names, rng).reason.startswith("3 perturbations")
     assert nested_over_perturbations(per, (), rng).reason == "there is no layer to choose from"
 
