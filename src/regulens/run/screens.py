@@ -132,17 +132,13 @@ def prepare_screen(plan: Plan, section: ScreenSection, *, gene_map: GeneMap, job
     name = screen_name(section)
     found = read_screen(
         plan.resolve(section.source), name=name, perturbation=section.perturbation, control=section.control,
-        guide=section.guide, replicate=section.replicate, cell_line=section.cell_line, modality=section.modality,
+        guide=section.guide, replicate=section.replicate, cell_line=section.cell_line, only=section.only,
+        modality=section.modality,
         counts=section.counts, log1p_cp10k=section.log1p_cp10k, total_counts=section.total_counts,
         gene_column=section.gene_column, duplicates=section.duplicates, backed=section.backed, gene_map=gene_map,
     )  # fmt: skip
-    if isinstance(found, Screen):
-        screen: Screen | None = found if section.only is None else only_line(found, section.only)
-        assert screen is not None
-        effects: PerturbationEffects = effects_of(screen, test=section.test, jobs=jobs)
-    else:
-        screen, effects = None, found
-        _refuse_cells_only(section, name)
+    screen = found if isinstance(found, Screen) else None
+    effects: PerturbationEffects = effects_of(found, test=section.test, jobs=jobs) if screen is not None else found
     rule = LabelRule(
         alpha=section.alpha, min_effect=section.min_effect, min_cells=section.min_cells,
         min_positives=section.min_responders,
@@ -152,44 +148,6 @@ def prepare_screen(plan: Plan, section: ScreenSection, *, gene_map: GeneMap, job
         section=section, name=name, cells=screen, labels=ResponseLabels.build(effects, rule), checks=checks,
         modality=modality, modality_problem=problem, flags=tuple(flags),
     )  # fmt: skip
-
-
-def only_line(screen: Screen, line: str) -> Screen:
-    """The cells of one cell line.
-
-    Raises
-    ------
-    PlanError
-        When no column names cell lines, or none is called so.
-    """
-    import numpy as np
-
-    from regulens.errors import examples, nearest
-
-    if "cell_line" not in screen.obs:
-        message = f"Expected a column of cell lines to keep '{line}' of '{screen.name}', got none. Name cell_line."
-        raise PlanError(message)
-    names = sorted(set(screen.obs["cell_line"]))
-    if line not in names:
-        message = f"Expected a cell line of '{screen.name}' ({examples(names)}), got '{line}'.{nearest(line, names)}"
-        raise PlanError(message)
-    rows = np.flatnonzero((screen.obs["cell_line"] == line).to_numpy())
-    return Screen(
-        name=screen.name, cells=screen.cells.subset(rows), obs=screen.obs.iloc[rows], modality=screen.modality,
-        dropped=screen.dropped | {"cells of other lines": screen.cells.n_cells - len(rows)}, notes=screen.notes,
-    )  # fmt: skip
-
-
-def _refuse_cells_only(section: ScreenSection, name: str) -> None:
-    """A table of effects has no cells, so options about cells would do nothing."""
-    about = ("control", "guide", "replicate", "cell_line", "only", "total_counts", "log1p_cp10k")
-    given = [k for k in about if getattr(section, k) not in (None, False)]
-    if given:
-        message = (
-            f"Expected no options about cells for '{name}', got {', '.join(given)}: its file is a table of effects. "
-            "Leave them out, or give the cells."
-        )
-        raise PlanError(message)
 
 
 def screen_needs_unmet(needs: tuple[str, ...], screen: PreparedScreen, others: tuple[str, ...]) -> str:

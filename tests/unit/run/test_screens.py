@@ -1,0 +1,186 @@
+"""The whole chain on a screen in miniature: control cells only, same bytes, two screens, nothing left of a refusal."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytest.importorskip("torch", reason="extraction needs the extra 'models'")
+
+import anndata as ad
+
+from regulens.errors import InputError, ParameterError, PlanError
+from regulens.report.build import build_report
+from regulens.run.audit import audit
+from regulens.run.preview import preview
+from regulens.testing.tiny_screen import TARGETS, write_tiny_screen
+from regulens.testing.tiny_study import write_reference
+
+VOLATILE = {"timing.json"}
+
+FEW = ("perturbation_recovery", "perturbation_baselines")
+
+
+def contents(folder: Path) -> dict[str, str]:
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.name not in VOLATILE]
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("screen")
+    return folder, write_tiny_screen(folder, analyses=FEW)
+
+
+@pytest.fixture(scope="module")
+def finished(study, tmp_path_factory):
+    return audit(study[1], out=tmp_path_factory.mktemp("runs") / "one", jobs=1)
+
+
+def test_attention_is_read_in_control_cells_only(study, finished):
+    cells = ad.read_h5ad(study[0] / "screen.h5ad")
+    n_controls = int((cells.obs["perturbation"] == "control").sum())
+    assert finished.record["cells"]["n_cells"] == n_controls < cells.n_obs
+    assert finished.record["models"][0]["attention"]["n_cells"] == n_controls
+    (screen,) = finished.record["screens"]
+    assert screen["n_controls"] == n_controls and screen["n_cells"] == cells.n_obs
+
+
+def test_pairs_are_perturbed_genes_and_responders(finished):
+    (universe,) = finished.record["universes"]
+    responders = pd.read_csv(finished.path / "tables" / "responders__tiny-screen.tsv", sep="\t")
+    assert set(responders["perturbation"]) <= set(TARGETS)
+    assert (responders["perturbation"] != responders["gene"]).all()
+    assert universe["counts"]["evaluable"] == len(responders) > 0
+    checks = pd.read_csv(finished.path / "tables" / "screen_checks__tiny-screen.tsv", sep="\t")
+    assert set(checks["perturbation"]) == set(TARGETS)
+
+
+def test_every_test_of_a_screen_is_of_its_endpoint_and_one_family(finished):
+    tests = finished.tests
+    assert set(tests["endpoint"]) == {"perturbation_response"} and tests["family"].nunique() == 1
+    assert (tests["p_raw"].notna() | (tests["undefined"] != "")).all()
+    (verdict,) = finished.record["verdicts"]
+    assert verdict["claim"] == "predicts_response" and verdict["reference"] == "tiny-screen"
+    assert any("at least 20 are needed" in r for r in verdict["reasons"])
+
+
+def test_two_workers_give_the_same_bytes_and_a_second_run_nothing_new(study, finished, tmp_path):
+    other = audit(study[1], out=tmp_path / "two", jobs=2)
+    assert contents(other.path) == contents(finished.path)
+    assert contents(audit(study[1], out=finished.path, jobs=1).path) == contents(other.path)
+
+
+def test_networks_and_screens_in_one_study_stay_apart(study, finished, tmp_path):
+    _, plan = study
+    write_reference(tmp_path / "network.tsv", n_genes=60)
+    both = plan.with_overrides(
+        {"references": [str(tmp_path / "network.tsv")], "analyses": ["reference_recovery", *FEW]}
+    )
+    run = audit(both, out=tmp_path / "both", jobs=1)
+    families = run.tests.groupby("endpoint")["family"].agg(set).to_dict()
+    assert families["perturbation_response"] != families["reference_recovery"]
+    claims = {v["reference"]: {w["claim"] for w in run.record["verdicts"] if w["reference"] == v["reference"]}
+              for v in run.record["verdicts"]}  # fmt: skip
+    assert claims["tiny-screen"] == {"predicts_response"} and "predicts_response" not in claims["network"]
+    page = (build_report(run.path)["report.html"]).read_text()
+    assert "Endpoint: perturbation response" in page and "Endpoint: reference recovery" in page
+    assert "responses to" in page
+
+
+def test_a_label_rule_that_leaves_nothing_is_refused_before_anything_is_written(study, tmp_path):
+    _, plan = study
+    data = plan.model_dump(mode="json")["screens"][0]
+    with pytest.raises(InputError, match="got none of 8"):
+        audit(plan.with_overrides({"screens": [data | {"min_effect": 40.0}]}), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"cells.control": "contrl"}, "Did you mean 'control'"),
+        ({"cells.perturbation": None, "cells.control": "control", "screens": []}, "expected a reference or a screen"),
+    ],
+)
+def test_control_cells_have_to_be_named_rightly(study, tmp_path, change, said):
+    copy = tmp_path / "cells.h5ad"
+    copy.write_bytes((study[0] / "screen.h5ad").read_bytes())
+    plan = study[1]
+    with pytest.raises((InputError, PlanError), match=said):
+        audit(plan.with_overrides({"cells.source": str(copy)} | change), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_perturbed_cells_are_not_read_beside_a_screen_of_another_file(study, tmp_path):
+    copy = tmp_path / "cells.h5ad"
+    copy.write_bytes((study[0] / "screen.h5ad").read_bytes())
+    with pytest.raises(PlanError, match=r"cells\.control"):
+        preview(study[1].with_overrides({"cells.source": str(copy), "cells.control": None}))
+
+
+def test_a_table_of_effects_stands_for_a_screen(study, finished, tmp_path):
+    rng = np.random.default_rng(0)
+    genes = ad.read_h5ad(study[0] / "screen.h5ad").var_names
+    rows = [
+        (t, g, round(float(e), 4), 1e-6 if abs(e) > 0.8 else 0.5)
+        for t in TARGETS
+        for g, e in zip(genes, rng.normal(0, 0.6, len(genes)))
+        if g != t
+    ]
+    table = pd.DataFrame(rows, columns=["perturbation", "gene", "delta_log1p", "p"])
+    table.to_csv(tmp_path / "effects.tsv", sep="\t", index=False)
+    plan = study[1].with_overrides(
+        {"screens": [{"source": str(tmp_path / "effects.tsv")}], "analyses": [*FEW, "design_sensitivity"]}
+    )
+    run = audit(plan, out=tmp_path / "out", jobs=1)
+    (screen,) = run.record["screens"]
+    assert screen["kind"] == "table of effects" and screen["name"] == "effects"
+    assert screen["counts"]["perturbations_evaluable"] == len(TARGETS)
+    with pytest.raises(ParameterError, match="table of effects"):
+        preview(plan.with_overrides({"screens": [{"source": str(tmp_path / "effects.tsv"), "control": "NT"}]}))
+
+
+def test_a_changed_effect_is_read_anew_in_the_same_folder(study, tmp_path):
+    genes = list(ad.read_h5ad(study[0] / "screen.h5ad").var_names)
+    rng = np.random.default_rng(1)
+
+    def write(seed):
+        effect = np.random.default_rng(seed).normal(0, 0.6, (len(TARGETS), len(genes)))
+        rows = [
+            (t, g, e, 1e-6 if abs(e) > 0.8 else 0.5)
+            for t, line in zip(TARGETS, effect)
+            for g, e in zip(genes, line)
+            if g != t
+        ]
+        table = pd.DataFrame(rows, columns=["perturbation", "gene", "effect", "p"])
+        table.to_csv(tmp_path / "effects.tsv", sep="\t", index=False)
+
+    plan = study[1].with_overrides({"screens": [{"source": str(tmp_path / "effects.tsv")}], "analyses": [FEW[0]]})
+    write(int(rng.integers(100)))
+    audit(plan, out=tmp_path / "out", jobs=1)
+    write(int(rng.integers(100, 200)))
+    again, fresh = audit(plan, out=tmp_path / "out", jobs=1), audit(plan, out=tmp_path / "fresh", jobs=1)
+    assert contents(again.path / "tables") == contents(fresh.path / "tables")
+
+
+def test_a_second_screen_is_seen_by_the_first(study, tmp_path):
+    _, plan = study
+    one = plan.model_dump(mode="json")["screens"][0]
+    two = one | {"name": "stricter", "min_effect": 0.8}
+    both = plan.with_overrides({"screens": [one, two], "analyses": ["dataset_generalisation"]})
+    run = audit(both, out=tmp_path / "out", jobs=1)
+    assert {o["reference"] for o in run.record["outcomes"]} == {"tiny-screen", "stricter"}
+    alone = audit(plan.with_overrides({"analyses": ["dataset_generalisation"]}), out=tmp_path / "alone", jobs=1)
+    assert "second screen" in json.dumps(alone.record["skipped"]) or (alone.tests["undefined"] != "").all()
+
+
+def test_a_preview_says_what_a_screen_offers(study, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = preview(study[1]).to_dict()
+    assert not list(tmp_path.iterdir())
+    assert found["screens"][0]["counts"]["perturbations_evaluable"] > 0
+    json.dumps(found, allow_nan=False)
