@@ -1,5 +1,7 @@
 """The claim about perturbation responses: on hand-made facts, and in worlds of screens whose truth is known."""
 
+from pathlib import Path
+
 import pytest
 
 from regulens.analyses.base import ANALYSES, StatisticsSettings, TestRequest
@@ -117,6 +119,11 @@ def test_baselines_that_win_refute_unless_power_explains_them():
     found = judged(effects={"attention_above_best_baseline_power_controlled": (-0.1, -0.2, 0.0, 1.0)})
     assert found.state is VerdictState.NOT_SUPPORTED
     assert judged(facts={"perturbation_baselines": {"strictest_tost_p": 0.01}}).state is VerdictState.NOT_SUPPORTED
+
+
+def test_the_documentation_prints_the_rule_as_applied():
+    page = Path(__file__).parents[2] / "docs" / "verdicts.md"
+    assert " ".join(judged().rule.split()) in " ".join(page.read_text().split())
 
 
 def test_the_words_of_a_confounded_design_are_those_of_the_checks():
