@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from regulens.analyses.base import AnalysisInput
 from regulens.analyses.common import TestDesign, test_id
 from regulens.analyses.consistency_pairs import Matched
 from regulens.analyses.consistency_record import result
 from regulens.stats.permutation import permutation_p
+from regulens.stats.permuted_labels import twice_ranks
 from regulens.types.estimates import Estimate, Undefined
 from regulens.types.ledger import TestRecord
 from regulens.types.results import AnalysisOutcome
@@ -36,7 +36,7 @@ def spearman(x: np.ndarray, y: np.ndarray) -> float:
     >>> spearman(np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0]))
     0.5
     """
-    a, b = (rankdata(v) - (len(v) + 1) / 2 for v in (x, y))
+    a, b = (0.5 * (twice_ranks(np.asarray(v, dtype=np.float64)) - (len(v) + 1)) for v in (x, y))
     scale = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / scale if scale > 0 else float("nan")
 
@@ -77,9 +77,10 @@ def run_published(inp: AnalysisInput, name: str, designs: tuple[TestDesign, ...]
             use = f"published/{name}/{change}/{measure}"
             value = spearman(a[both], b[both]) if n >= MIN_PAIRS else float("nan")
             note = "" if np.isfinite(value) else f"{n} matched pairs, or effects of one value"
-            draws = _shuffled(a, b, inp.rng(use)) if not note else np.empty(0)
+            tested = change == "ablate" and not note  # of swaps only the correlation is published
+            draws = _shuffled(a, b, inp.rng(use)) if tested else np.empty(0)
             estimate: Estimate | Undefined = Undefined(reason=note)
-            if not note:
+            if tested:
                 estimate = _resampled(a[both], b[both], value, inp.rng(f"{use}/bootstrap"))
             low, high = (estimate.low, estimate.high) if isinstance(estimate, Estimate) else (np.nan, np.nan)
             sd = float(draws.std(ddof=1)) if draws.size > 1 else np.nan
@@ -134,9 +135,8 @@ def _resampled(x: np.ndarray, y: np.ndarray, value: float, rng: np.random.Genera
         return (np.cumsum(size) - (size - 1) / 2)[code] - (len(x) + 1) / 2
 
     draws = np.empty(BOOTSTRAP)
-    share = np.full(len(x), 1 / len(x))
     for k in range(BOOTSTRAP):
-        weight = rng.multinomial(len(x), share).astype(np.float64)
+        weight = np.bincount(rng.integers(0, len(x), len(x)), minlength=len(x)).astype(np.float64)
         a, b = (ranks(code, weight) for code in number)
         scale = np.sqrt((weight @ (a * a)) * (weight @ (b * b)))
         draws[k] = weight @ (a * b) / scale if scale > 0 else np.nan
