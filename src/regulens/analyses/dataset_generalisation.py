@@ -201,7 +201,9 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     elif not reason and not sides:
         reason = "no other screen can be evaluated: " + "; ".join(f"{k}: {v}" for k, v in lost.items())
     if reason:
-        return screen_refused(inp, NAME, DESIGNS, reason, per=here.per, tables=TABLES)
+        outcome = screen_refused(inp, NAME, DESIGNS, reason, per=here.per, tables=TABLES)
+        outcome.tables["generalisation_left_out"] = _left_out(lost)
+        return outcome
 
     transfers = _transfers(inp, here, sides, folds, lost)
     level = 1 - inp.request.settings.alpha
@@ -231,7 +233,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
         tables={
             "generalisation": pd.DataFrame(rows, columns=TABLES["generalisation"]),
             "generalisation_screens": screens,
-            "generalisation_left_out": pd.DataFrame(list(lost.items()), columns=TABLES["generalisation_left_out"]),
+            "generalisation_left_out": _left_out(lost),
         },
         facts={
             **here.per.counts(), "n_screens": len(sides) + 1, "chosen_in": main.chosen_in,
@@ -240,6 +242,10 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
         },
         dropped=here.per.dropped(),
     )  # fmt: skip
+
+
+def _left_out(lost: dict[str, str]) -> pd.DataFrame:
+    return pd.DataFrame(list(lost.items()), columns=TABLES["generalisation_left_out"])
 
 
 def _applies(transfer: _Transfer, effect: str) -> bool:

@@ -144,8 +144,8 @@ def _extracted(
     cells, settings = inp.cells, inp.request.settings
     assert cells is not None
     if max_cells is not None and cells.n_cells > max_cells:
-        # one draw for all models, so that they are compared in the same cells
-        rows = stream(settings.seed, f"subsample/design_sensitivity/cells/{inp.request.reference}")
+        # one draw for all models and screens, so that they are compared in the same cells
+        rows = stream(settings.seed, "subsample/design_sensitivity/cells")
         cells = cells.subset(np.sort(rows.choice(cells.n_cells, size=max_cells, replace=False)))
     known = inp.adapter.gene_tokens(cells.genes) >= 0
     symbols = np.array(cells.genes.symbols, dtype=object)

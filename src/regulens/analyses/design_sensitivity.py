@@ -153,9 +153,6 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
         for cell in grid_cells(inp, scores, made, alphas=choices.alphas, min_effects=choices.min_effects)
     ]
     usable = [c for c in cells if not c.undefined]
-    if not usable:
-        reason = f"none of {len(cells)} designs can be evaluated: {cells[0].undefined}"
-        return screen_refused(inp, NAME, DESIGNS, reason, per=study, tables=TABLES)
     common = frozenset.intersection(*(frozenset(c.per.perturbations) for c in cells))
     own = _own_design(inp, study)
     level = 1 - inp.request.settings.alpha
@@ -163,6 +160,13 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
         [_row(own, "study", "read", common, level)] + [_row(c, "grid", way, common, level) for c in cells],
         columns=TABLES["design_grid"],
     )
+    levels = _levels(choices, sets, made, table=table, way=way, why=why)
+    if not usable:
+        most = max(cells, key=lambda c: c.per.n)
+        reason = f"none of {len(cells)} designs can be evaluated; in the one with most: {most.undefined}"
+        outcome = screen_refused(inp, NAME, DESIGNS, reason, per=study, tables=TABLES)
+        outcome.tables.update(design_grid=grid, design_levels=levels)  # how few each design keeps
+        return outcome
     curves = {c: grid_curve(inp, usable, c, common) for c in CONTRASTS}
     records = tuple(
         _record(inp, f"attention_leads_{c}", curves[c], len({p for one in usable for p in one.per.perturbations}))
@@ -176,7 +180,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
             "design_summary": pd.DataFrame([curves[c].row(c) for c in CONTRASTS], columns=TABLES["design_summary"]),
             "design_grid": grid,
             "design_factors": _factors(grid[(grid["part"] == "grid") & grid["auroc"].notna()]),
-            "design_levels": _levels(choices, sets, made, table=table, way=way, why=why),
+            "design_levels": levels,
         },
         records=records,
         facts={

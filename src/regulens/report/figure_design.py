@@ -28,21 +28,21 @@ _CONTRASTS = {
 
 def design(view: RunView) -> Figure | None:
     """Draw one curve per model and screen; None when the analysis was not run."""
-    found = [(m, r, _ordered(t)) for m, r, t in view.of("design_sensitivity", "design_grid")]
-    found = [(m, r, t) for m, r, t in found if len(t)]
+    found = [(m, r, _ordered(t), len(t) - 1) for m, r, t in view.of("design_sensitivity", "design_grid")]
+    found = [one for one in found if len(one[2])]
     if not found:
         return None
     across = 2 if len(found) > 1 else 1
     down = -(-len(found) // across)
-    rows = _rows([t for _, _, t in found])
+    rows = _rows([t for _, _, t, _ in found])
     depth = 0.19 * len(rows)
     fig = new_figure(down * (2.4 + depth + 0.5) + 0.5)
     grid = fig.subplots(2 * down, across, squeeze=False, height_ratios=[2.4, depth] * down)
-    for k, (model, screen, table) in enumerate(found):
+    for k, (model, screen, table, n_all) in enumerate(found):
         top, below = grid[2 * (k // across), k % across], grid[2 * (k // across) + 1, k % across]
         _curve(top, table)
         top.set_title(shorten(f"{view.label(model)} · {screen}", 52), fontsize=8.5)
-        _marks(below, table, rows, labelled=k % across == 0)
+        _marks(below, table, rows, n_all=n_all, labelled=k % across == 0)
         if k % across == 0:
             top.set_ylabel("lead in mean AUROC")
     for k in range(len(found), down * across):
@@ -98,7 +98,7 @@ def _curve(ax: Axes, table: pd.DataFrame) -> None:
     ax.grid(axis="y", color=FAINT, lw=0.8)
 
 
-def _marks(ax: Axes, table: pd.DataFrame, rows: list[tuple[str, str]], *, labelled: bool) -> None:
+def _marks(ax: Axes, table: pd.DataFrame, rows: list[tuple[str, str]], *, n_all: int, labelled: bool) -> None:
     x = np.arange(len(table))
     plan = (table["part"] == "study").to_numpy()
     for y, (factor, choice) in enumerate(rows):
@@ -113,7 +113,8 @@ def _marks(ax: Axes, table: pd.DataFrame, rows: list[tuple[str, str]], *, labell
     ax.tick_params(axis="y", labelsize=7.5)
     ax.set_xticks([])
     n = int((~plan).sum())
-    ax.set_xlabel(f"{count(n)} designs, by the lead over co-expression", color=MUTED)
+    words = f"{count(n)} designs" if n == n_all else f"{count(n)} of {count(n_all)} designs have a number"
+    ax.set_xlabel(f"{words}, by the lead over co-expression", color=MUTED)
 
 
 def caption(view: RunView) -> str:

@@ -237,7 +237,11 @@ def test_too_few_perturbations_leave_every_test_undefined_with_its_reason():
     inp = made("planted_network")
     few = SPEC.run(replace(inp, parameters={**SMALL, "min_effect": [9.0]}))
     assert all("none of" in r.undefined for r in few.records)
-    assert few.tables["design_grid"].empty
+    grid = few.tables["design_grid"].query("part == 'grid'")
+    assert len(grid) == 8
+    assert grid["auroc"].isna().all()
+    assert (grid["n_perturbations"] == 0).all()
+    assert grid["note"].str.contains("at least 5 are needed").all()
 
 
 @pytest.mark.parametrize(
