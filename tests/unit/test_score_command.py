@@ -129,6 +129,17 @@ def test_several_tables_share_one_universe(study, bare):
     assert any("any of the tables lists" in r for r in universe["restrictions"])
 
 
+def test_a_list_too_short_for_its_positives_decides_nothing(study, tmp_path):
+    pd.read_csv(study / "every.tsv", sep="\t").head(4).to_csv(tmp_path / "few.tsv", sep="\t", index=False)
+    plan = plan_of_edges([study / "every.tsv", tmp_path / "few.tsv"], study / "ref.tsv", overrides=NO_CELLS)
+    plan = plan.with_overrides({"analyses": ["reference_recovery", "degree_null", "list_truncation"]})
+    run = audit(plan, out=tmp_path / "run", jobs=1)
+    found = run.verdicts.set_index(["claim", "model"])
+    short = found.loc[("beyond_degree", "few")]
+    assert short["state"] == "inconclusive" and "The table lists 4 of" in short["reasons"]
+    assert "cannot exceed" not in found.loc[("beyond_degree", "every"), "reasons"]
+
+
 def test_excluding_leaves_pairs_that_all_tables_list(study):
     plan = plan_of_edges([study / "top.tsv.gz", study / "signed.csv"], study / "ref.tsv", absent="exclude")
     universe = prepare(plan).universes["ref"]

@@ -76,6 +76,11 @@ def test_strong_evidence_supports_both_claims_with_numbers():
         ({"expression_matched": {"max_smd": 0.12}}, "target mean unbalanced"),
         ({"expression_matched": {"n_matched": 12}}, "12 positives have matched negatives"),
         ({"expression_matched": {"refused": "3 positives; 5 are needed"}}, "3 positives; 5 are needed"),
+        ({"reference_recovery": {"list_too_short": "the table lists 9 of 99 pairs"}}, "The table lists 9 of 99 pairs."),
+        (
+            {"gene_level_baselines": {"skipped": "needs expression"}},
+            "The analysis gene_level_baselines needs expression.",
+        ),
     ],
 )
 def test_any_failed_precondition_is_inconclusive_with_its_reason(facts, words):

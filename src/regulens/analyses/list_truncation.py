@@ -51,6 +51,30 @@ def _part(edges: LabelledEdges, score: str, name: str, level: float) -> tuple[ob
     return (*head, found["value"], found["low"], found["high"], at.undefined)
 
 
+def ceiling(n_listed: int, n_pos: int) -> float:
+    """The best AUROC that a list of so many pairs can reach against so many positives.
+
+    >>> ceiling(50, 1000), ceiling(1000, 1000)
+    (0.525, 1.0)
+    """
+    return 0.5 + 0.5 * min(n_listed / n_pos, 1.0) if n_pos else 0.5
+
+
+def too_short(inp: AnalysisInput, edges: LabelledEdges) -> str:
+    """Why a list says nothing about all positives, or an empty string: its best AUROC is hardly above 0.5."""
+    scores = inp.attention[inp.request.direction]
+    if LISTED not in scores.names or not edges.n_pos:
+        return ""
+    n = int(scores.select([LISTED]).values[0][edges.regulator, edges.target].sum())
+    best = ceiling(n, edges.n_pos)
+    if best - 0.5 >= 2 * inp.request.settings.seoi:
+        return ""
+    return (
+        f"the table lists {n} of {len(edges.label)} pairs against {edges.n_pos} positives, so that its AUROC cannot "
+        f"exceed {best:.3f} even if every listed pair is one"
+    )
+
+
 def signs(inp: AnalysisInput, edges: LabelledEdges, listed: np.ndarray) -> pd.DataFrame:
     """How often the sign of a listed reference edge is that of the reference, and how often by the margins alone."""
     columns = TABLES["list_signs"]
@@ -89,7 +113,9 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
         rows.append(_part(edges, LISTED, "listed or not", level))
         rows.append(_part(part, primary, "listed pairs only", level))
         by_listing = p * (1 - q) + 0.5 * (p * q + (1 - p) * (1 - q))
+        best = ceiling(int(listed.sum()), edges.n_pos)
         shares += [("auroc_of_listing", by_listing), ("added_by_order", float(rows[0][4]) - by_listing)]
+        shares += [("best_auroc_of_such_a_list", best)]
     facts = {
         **counts_of(edges),
         "truncated": truncated,

@@ -20,6 +20,7 @@ from regulens.analyses.common import (
     test_id,
 )
 from regulens.analyses.inference import aurocs, differences, effects_of, part_of
+from regulens.analyses.list_truncation import too_short
 from regulens.analyses.nested import nested_choice
 from regulens.analyses.recovery_published import run_published
 from regulens.analyses.top_of_list import top_of_list
@@ -278,6 +279,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
         **counts_of(edges),
         "primary": primary,
         "primary_pre_specified": True,
+        "list_too_short": too_short(inp, edges),
         "nested_layers": list(nested.chosen),
         "auroc": float(found.estimate[0]),
         "prevalence": prevalence,

@@ -148,6 +148,7 @@ def quantity_label(quantity: Any) -> str:
         "negatives_listed": "share of other pairs listed",
         "auroc_of_listing": "AUROC of being listed",
         "added_by_order": "what the order of listed pairs adds to it",
+        "best_auroc_of_such_a_list": "best AUROC of a list so long",
         "smallest_tau": "smallest Kendall τ of two metrics",
     }
     return known.get(str(quantity), str(quantity).replace("_", " "))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from regulens.verdicts.rule import ClaimRule, Equivalence, Facts, Must, Precondition, enough, pre_specified
+from regulens.verdicts.rule import ClaimRule, Equivalence, Facts, Must, Precondition, enough, long_enough, pre_specified
 
 
 def _same_cells(facts: Facts) -> str:
@@ -15,6 +15,7 @@ RULE = ClaimRule(
     preconditions=(
         *enough("coexpression_dominance"),
         pre_specified(),
+        long_enough(),
         Precondition(analysis="coexpression_dominance", words="same cells for both", check=_same_cells),
     ),
     musts=(
@@ -40,13 +41,13 @@ RULE = ClaimRule(
     equivalence=Equivalence(analysis="coexpression_dominance", p_fact="tost_p", rival="co-expression"),
     text=(
         "Inconclusive if there are fewer than {min_pos} positives or {min_reg} regulators with positives, if "
-        "attention and co-expression come from different cells, if the score was not fixed in advance, or if a "
-        "needed test has no result. Supported if (1) the AUROC of attention exceeds 0.5 with q < {alpha:g} and "
-        "its {level:.0%} interval above 0.5, (2) attention - co-expression has q < {alpha:g} and its {level:.0%} "
-        "interval lies above {seoi:g}, (3) the coefficient of attention given co-expression and both genes' "
-        "expression has q < {alpha:g} and its {level:.0%} interval lies above 0, and (4) attention - marginal product "
-        "has q < {alpha:g} and its {level:.0%} interval lies above {seoi:g}. Not supported if the interval "
-        "of (2) lies below {seoi:g} or that of (3) below 0, or if attention equals co-expression within {seoi:g} "
-        "(TOST p < {alpha:g}). Otherwise inconclusive."
+        "attention and co-expression come from different cells, if the score was not fixed in advance, if an edge "
+        "table is too short to reach AUROC 0.5 + 2 x {seoi:g}, or if a needed test has no result. Supported if (1) "
+        "the AUROC of attention exceeds 0.5 with q < {alpha:g} and its {level:.0%} interval above 0.5, (2) attention "
+        "- co-expression has q < {alpha:g} and its {level:.0%} interval lies above {seoi:g}, (3) the coefficient of "
+        "attention given co-expression and both genes' expression has q < {alpha:g} and its {level:.0%} interval lies "
+        "above 0, and (4) attention - marginal product has q < {alpha:g} and its {level:.0%} interval lies above "
+        "{seoi:g}. Not supported if the interval of (2) lies below {seoi:g} or that of (3) below 0, or if attention "
+        "equals co-expression within {seoi:g} (TOST p < {alpha:g}). Otherwise inconclusive."
     ),
 )  # fmt: skip

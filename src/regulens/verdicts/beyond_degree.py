@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from regulens.verdicts.rule import ClaimRule, Equivalence, Facts, Must, Precondition, enough, pre_specified
+from regulens.verdicts.rule import ClaimRule, Equivalence, Facts, Must, Precondition, enough, long_enough, pre_specified
 
 #: Regulators with several targets that a claim about pairs needs, and how many targets each.
 MIN_SIZED, MIN_TARGETS = 3, 3
@@ -40,6 +40,7 @@ RULE = ClaimRule(
     preconditions=(
         *enough("degree_null"),
         pre_specified(),
+        long_enough(),
         Precondition(analysis="degree_null", words="self-tests of the degree null passed", check=_self_tests),
         Precondition(
             analysis="degree_null",
@@ -63,12 +64,13 @@ RULE = ClaimRule(
     text=(
         "Inconclusive if there are fewer than {min_pos} positives or {min_reg} regulators with positives, fewer than "
         "3 regulators with 3 targets or more, if the degree null failed a self-test, if the score was not fixed in "
-        "advance, or if a needed test has no result. Supported if (1) the AUROC exceeds the mean AUROC of networks "
-        "with the same degrees with q < {alpha:g} and its {level:.0%} interval above {seoi:g}, and (2) the excess "
-        "without any one regulator has q < {alpha:g} and its {level:.0%} interval above 0. Not supported if the "
-        "interval of (1) lies below {seoi:g}, or the excess is 0 within {seoi:g} (TOST p < {alpha:g}). Otherwise "
-        "inconclusive. Passing this is not knowledge that is the model's own: a score that only sees which genes are "
-        "expressed together can pass too, and its excess is given beside that of attention."
+        "advance, if an edge table is too short to reach AUROC 0.5 + 2 x {seoi:g}, or if a needed test has no result. "
+        "Supported if (1) the AUROC exceeds the mean AUROC of networks with the same degrees with q < {alpha:g} and "
+        "its {level:.0%} interval above {seoi:g}, and (2) the excess without any one regulator has q < {alpha:g} and "
+        "its {level:.0%} interval above 0. Not supported if the interval of (1) lies below {seoi:g}, or the excess is "
+        "0 within {seoi:g} (TOST p < {alpha:g}). Otherwise inconclusive. Passing this is not knowledge that is the "
+        "model's own: a score that only sees which genes are expressed together can pass too, and its excess is given "
+        "beside that of attention."
     ),
     remark=_coexpression,
 )  # fmt: skip

@@ -11,6 +11,7 @@ from regulens.verdicts.rule import (
     Must,
     Precondition,
     enough,
+    long_enough,
     pre_specified,
 )
 
@@ -47,6 +48,7 @@ RULE = ClaimRule(
     preconditions=(
         *enough("reference_recovery"),
         pre_specified(),
+        long_enough(),
         *_MATCHED,
     ),
     musts=(
@@ -76,14 +78,14 @@ RULE = ClaimRule(
         rival_fact="strictest_null",
     ),
     text=(
-        "Inconclusive if there are fewer than {min_pos} positives or {min_reg} regulators with positives, fewer "
-        "than {min_pos} positives with matched negatives, a standardised mean difference of {max_smd} or more "
-        "after matching (mean, detection, variance; both genes), a score not fixed in advance, or a needed test "
-        "without a result. Supported if, for every one of (1) attention - best one-gene statistic, (2) attention "
-        "- fitted gene-only model, (3) attention - marginal product, (4) matched AUROC - 0.5, (5) attention - "
-        "marginal product on matched pairs: q < {alpha:g} and the {level:.0%} interval lies above {seoi:g}. Not "
-        "supported if the {level:.0%} interval of (4) or (5), or the joint {level:.0%} interval of attention - "
-        "some gene-level null, lies below {seoi:g}, or attention equals its strictest gene-level null within "
-        "{seoi:g} (TOST p < {alpha:g}). Otherwise inconclusive."
+        "Inconclusive if there are fewer than {min_pos} positives or {min_reg} regulators with positives, fewer than "
+        "{min_pos} positives with matched negatives, a standardised mean difference of {max_smd} or more after "
+        "matching (mean, detection, variance; both genes), a score not fixed in advance, an edge table too short to "
+        "reach AUROC 0.5 + 2 x {seoi:g}, or a needed test without a result. Supported if, for every one of (1) "
+        "attention - best one-gene statistic, (2) attention - fitted gene-only model, (3) attention - marginal "
+        "product, (4) matched AUROC - 0.5, (5) attention - marginal product on matched pairs: q < {alpha:g} and the "
+        "{level:.0%} interval lies above {seoi:g}. Not supported if the {level:.0%} interval of (4) or (5), or the "
+        "joint {level:.0%} interval of attention - some gene-level null, lies below {seoi:g}, or attention equals its "
+        "strictest gene-level null within {seoi:g} (TOST p < {alpha:g}). Otherwise inconclusive."
     ),
 )  # fmt: skip

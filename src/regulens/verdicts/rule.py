@@ -84,6 +84,8 @@ class ClaimRule:
     ----------
     endpoint
         What the claim is about; it is judged for the networks, or for the screens, of a study.
+    seoi
+        Smallest effect of interest of this claim; None for that of the study.
     asked_by
         The claim is judged in studies that run this analysis; empty for a claim that every study answers.
     remark
@@ -97,6 +99,7 @@ class ClaimRule:
     text: str
     equivalence: Equivalence | None = None
     endpoint: Endpoint = Endpoint.REFERENCE_RECOVERY
+    seoi: float | None = None
     asked_by: str = ""
     remark: Callable[[Mapping[str, Facts]], str] | None = None
 
@@ -126,6 +129,13 @@ def enough(analysis: str, n_pos: str = "n_pos", n_reg: str = "n_regulators") -> 
 def pre_specified() -> Precondition:
     """The attention score was fixed in the plan."""
     return Precondition(analysis="reference_recovery", words="score fixed in advance", check=_pre_specified)
+
+
+def long_enough() -> Precondition:
+    """An edge table lists enough pairs for its AUROC to rise above chance."""
+    return Precondition(
+        analysis="reference_recovery", words="a list long enough", check=lambda f: str(f.get("list_too_short") or "")
+    )
 
 
 def _pre_specified(facts: Facts) -> str:
