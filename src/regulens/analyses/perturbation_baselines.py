@@ -62,6 +62,11 @@ DESIGNS = (
         f"0.5, {METHOD}",
     ),
     TestDesign(
+        name="attention_above_marginal_product",
+        hypothesis="Attention predicts responses better than its own margins: what it gives to pairs and not to genes",
+        unit=UNIT, method=METHOD,
+    ),
+    TestDesign(
         name="some_baseline_above_attention",
         hypothesis="At least one gene-level baseline predicts responses better than attention",
         unit=UNIT, method="studentised multiplier bootstrap over perturbations and genes, max-T over the baselines",
@@ -238,6 +243,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
         )
         if power.gaps
         else TestRecord(id=ids["attention_above_best_baseline_power_controlled"], undefined=_NO_CONTROL),
+        weakest(ids["attention_above_marginal_product"], [gaps["marginal_product"]], level=level),
         _best_of_many(ids["some_baseline_above_attention"], above, per.n, inp.stream_name(use), 0.0),
     ]
     for kind in ("placebo", "planted"):

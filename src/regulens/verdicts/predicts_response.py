@@ -95,6 +95,10 @@ RULE = ClaimRule(
             analysis=_BASELINES, test="attention_above_best_baseline_power_controlled",
             words="attention minus the strongest gene-level baseline, power controlled",
         ),
+        Must(
+            analysis=_BASELINES, test="attention_above_marginal_product",
+            words="attention minus its own marginal product", refutes=False,
+        ),
     ),
     equivalence=Equivalence(
         analysis=_BASELINES, p_fact="strictest_tost_p", rival="the strictest gene-level baseline",
@@ -107,7 +111,8 @@ RULE = ClaimRule(
         "perturbations, the score was not fixed in advance, or a needed test has no result. Supported if, for every "
         "one of (1) mean AUROC over perturbations - 0.5, (2) attention - best one-gene statistic, (3) attention - "
         "response propensity, (4) attention - fitted gene-only model, (5) attention - strongest gene-level baseline "
-        "with the power to call responses controlled: q < {alpha:g} and the {level:.0%} interval lies above {seoi:g}. "
+        "with the power to call responses controlled, (6) attention - its own marginal product: q < {alpha:g} and the "
+        "{level:.0%} interval lies above {seoi:g}. "
         "Not supported if the {level:.0%} interval of (1), or the joint {level:.0%} interval of (5), lies below "
         "{seoi:g}; and, unless attention is above all gene-level baselines by more than {seoi:g} with power "
         "controlled, if the joint {level:.0%} interval of attention - some gene-level baseline lies below {seoi:g} or "
