@@ -33,13 +33,13 @@ from regulens.parallel import run_ordered
 from regulens.stats.calibrators import CALIBRATORS, MAPS
 from regulens.stats.inference import mean_inference
 from regulens.types.endpoints import Endpoint, Protocol
+from regulens.types.estimates import Estimate, Undefined
 from regulens.types.ledger import PlannedTest, TestRecord
 from regulens.types.results import AnalysisOutcome
 from regulens.types.screens import LabelRule, ResponseLabels
 
 NAME = "calibration"
 
-ECE_METHOD = "t from the delete-one jackknife over judged perturbations, fits held fixed"
 
 # A raw score in [0, 1] is no probability at the base rate of a screen, whatever it knows: that its ECE falls is
 # arithmetic, true in a world without signal as well. What could be false is that the calibrated score says more than
@@ -55,13 +55,14 @@ DESIGNS = (
     TestDesign(
         name="ece_drop",
         hypothesis="Calibration lowers the expected calibration error of attention on other perturbations",
-        unit="perturbation", method=ECE_METHOD, confirmatory=False,
+        unit="perturbation", method="corrected resampled t over splits of perturbations", confirmatory=False,
     ),
     TestDesign(
         name="transfer_worse_than_local",
         hypothesis="On the second screen, attention calibrated on the first has a larger expected calibration error "
         "than attention calibrated on other perturbations of the second",
-        unit="perturbation", method=ECE_METHOD, confirmatory=False,
+        unit="perturbation", confirmatory=False,
+        method="t from the delete-one jackknife over judged perturbations, fits held fixed",
     ),
 )  # fmt: skip
 
@@ -108,14 +109,36 @@ def _one(task: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, str, bool])
     )
 
 
-def _ece_effect(value: float, moved: np.ndarray, n: int) -> Effect:
-    """A difference of ECEs with its jackknife error; the mean shift is the jackknife's view of the bias of an ECE."""
-    centred = moved - moved.mean()
-    se = float(np.sqrt((n - 1) / n * (centred**2).sum()))
-    undefined = "" if se > 1e-12 else "the standard error is 0: calibration changes nothing"
+def _over_splits(values: np.ndarray, n: int) -> Effect:
+    """Mean over splits of an ECE, or of a difference of two, with the error that splits of shared data have.
+
+    Nadeau & Bengio (2003): the variance over R splits times ``1/R + n_judged / n_fitting``, here a quarter over three,
+    and t with R − 1 degrees of freedom. It holds what fits and judged perturbations bring, both.
+    """
+    r = len(values)
+    se = float(np.sqrt((1 / r + 1 / 3) * values.var(ddof=1)))
+    undefined = "" if se > 1e-12 else "the standard error is 0: every split gives the same"
     return Effect(
-        value=value, se=se if not undefined else float("nan"), df=float(n - 1), n_units=n, unit="perturbation",
-        method=f"delete-one jackknife over {n} perturbations, fits held fixed, t interval", undefined=undefined,
+        value=float(values.mean()), se=se if not undefined else float("nan"), df=float(r - 1), n_units=n,
+        unit="perturbation", method=f"corrected resampled t over {r} splits of {n} perturbations", undefined=undefined,
+    )  # fmt: skip
+
+
+def _above_zero(estimate: Estimate | Undefined) -> Estimate | Undefined:
+    """The same with an interval that does not reach below 0, where no ECE is."""
+    return replace(estimate, low=max(estimate.low, 0.0)) if isinstance(estimate, Estimate) else estimate
+
+
+def _transfer_effect(found: Transferred, n: int) -> Effect:
+    """ECE of frozen minus local attention, with the delete-one jackknife over judged perturbations."""
+    f, l = WAYS.index(FROZEN), WAYS.index(LOCAL)
+    moved = found.ece_moved[f] - found.ece_moved[l]
+    se = float(np.sqrt((n - 1) / n * ((moved - moved.mean()) ** 2).sum()))
+    undefined = "" if se > 1e-12 else "the standard error is 0: both readings are the same"
+    return Effect(
+        value=float(found.metrics[f, 0] - found.metrics[l, 0]), se=se if not undefined else float("nan"),
+        df=float(n - 1), n_units=n, unit="perturbation", undefined=undefined,
+        method=f"delete-one jackknife over {n} perturbations, fits held fixed, t interval",
     )  # fmt: skip
 
 
@@ -241,10 +264,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
             base = found.pop(BASE_RATE)
             primary = found
             gain = _gain(per, base, found[settings.calibrator])
-            drop = _ece_effect(
-                found[RAW].mean("ece") - found[settings.calibrator].mean("ece"),
-                found[RAW].ece_moved - found[settings.calibrator].ece_moved, per.n,
-            )  # fmt: skip
+            drop = _over_splits(found[RAW].of("ece") - found[settings.calibrator].of("ece"), per.n)
         for way, judged in found.items():
             rows.append(reading_row(name, way, judged, base, ""))
             curves += curve_rows(name, way, judged.p, per.edges.label, group, draws, level)
@@ -258,17 +278,13 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     if moved is None:
         records.append(TestRecord(id=ids["transfer_worse_than_local"], undefined=reason, n_units=per.n))
     else:
-        f, l = WAYS.index(FROZEN), WAYS.index(LOCAL)
-        gap = _ece_effect(
-            float(moved[0].metrics[f, 0] - moved[0].metrics[l, 0]), moved[0].ece_moved[f] - moved[0].ece_moved[l],
-            moved[1],
-        )  # fmt: skip
+        gap = _transfer_effect(*moved)
         records.append(gap.record(ids["transfer_worse_than_local"], side="greater", level=level))
     calibrated = primary[settings.calibrator]
     results = [
         screen_result_of(
             inp, NAME, per, score=f"{request.primary}, {way}", metric="ece", null_value=0.0, step=step,
-            estimate=_ece_effect(j.mean("ece"), j.ece_moved, per.n).estimate(null_value=0.0, level=level),
+            estimate=_above_zero(_over_splits(j.of("ece"), per.n).estimate(null_value=0.0, level=level)),
             stream=inp.stream_name(stream),
         )
         for way, step, j in ((RAW, "raw", primary[RAW]), (settings.calibrator, "calibrated", calibrated))
@@ -308,7 +324,7 @@ SPEC = AnalysisSpec(
     plan=plan,
     run=run,
     reference="Platt 1999; Zadrozny & Elkan 2002; Kull, Silva Filho & Flach 2017; Murphy 1973; Stephenson, Coelho & "
-    "Jolliffe 2008",
+    "Jolliffe 2008; Nadeau & Bengio 2003",
     falsified_by="Calibrated probabilities whose Brier score on other perturbations is that of the base rate: an "
     "expected calibration error near 0 without resolution.",
     parameters={

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from regulens.analyses.judged import METRICS, RAW, judge
+from regulens.analyses.judged import METRICS, RAW, ece_moved, judge
 from regulens.analyses.probabilities import TEST
 from regulens.stats.calibrators import CALIBRATORS, MAPS, fit_base_rate, shift_prevalence
 
@@ -81,6 +81,6 @@ def transfer(
             local = MAPS[to_unit].fit(s2[rest])
             p[WAYS.index(LOCAL), held] = CALIBRATORS[calibrator](local(s2[rest]), y2[rest])(local(s2[held]))
         for w in range(len(WAYS)):
-            metrics[d, w], shift = judge(p[w], y2, g2, n_groups)
-            moved[w] += shift / deals
+            metrics[d, w] = judge(p[w], y2)
+            moved[w] += ece_moved(p[w], y2, g2, n_groups) / deals
     return Transferred(metrics=metrics.mean(axis=0), ece_moved=moved)

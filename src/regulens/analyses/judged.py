@@ -19,34 +19,33 @@ METRICS = (
 RAW, BASE_RATE = "raw", "base_rate"
 
 
-def judge(p: np.ndarray, y: np.ndarray, group: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray]:
-    """All of `METRICS`, and how the ECE moves when one group is left out.
+def judge(p: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """All of `METRICS`, shape ``(metric,)``.
 
     Parameters
     ----------
-    p, y, group
-        Probability, label and perturbation of every judged pair.
-    n_groups
-        Number of perturbations, judged here or not.
-
-    Returns
-    -------
-    Shape ``(metric,)``, and ``(perturbation,)``: ECE (equal width) without it minus with it, 0 where it is not judged.
+    p, y
+        Probability and label of every judged pair.
     """
     wide, mass = equal_width(p, y), equal_mass(p, y)
     parts = brier_parts(p, y, mass)
     area = float(auroc(p[None], y)[0])
-    found = np.array(
+    return np.array(
         [wide.ece, mass.ece, parts.brier, parts.reliability, parts.resolution, parts.uncertainty, parts.within,
          log_loss(p, y), area]
     )  # fmt: skip
-    n_bins = len(wide.n)
-    gap = np.bincount(group * n_bins + wide.index, weights=y - p, minlength=n_groups * n_bins).reshape(n_groups, -1)
+
+
+def ece_moved(p: np.ndarray, y: np.ndarray, group: np.ndarray, n_groups: int) -> np.ndarray:
+    """ECE (equal width) without each perturbation minus with it, shape ``(perturbation,)``; 0 where it has no pair."""
+    bins = equal_width(p, y)
+    n_bins = len(bins.n)
+    gap = np.bincount(group * n_bins + bins.index, weights=y - p, minlength=n_groups * n_bins).reshape(n_groups, -1)
     size = np.bincount(group, minlength=n_groups)
     left = len(p) - size
     without = np.abs(gap.sum(axis=0) - gap).sum(axis=1)
-    moved = np.divide(without, left, out=np.full(n_groups, wide.ece), where=left > 0) - wide.ece
-    return found, np.where(size > 0, moved, 0.0)
+    moved = np.divide(without, left, out=np.full(n_groups, bins.ece), where=left > 0) - bins.ece
+    return np.where(size > 0, moved, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,24 +58,25 @@ class Judged:
         Shape ``(repeat, metric)``.
     p, square
         Mean over the repeats that judged a pair of its probability, and of its squared error; shape ``(pair,)``.
-    ece_moved
-        Mean over repeats of how the ECE moves without a perturbation, shape ``(perturbation,)``.
     """
 
     metrics: np.ndarray
     p: np.ndarray
     square: np.ndarray
-    ece_moved: np.ndarray
+
+    def of(self, metric: str) -> np.ndarray:
+        """A metric in every repeat."""
+        return self.metrics[:, METRICS.index(metric)]
 
     def mean(self, metric: str) -> float:
         """Mean of a metric over the repeats in which it is defined."""
-        column = self.metrics[:, METRICS.index(metric)]
+        column = self.of(metric)
         good = np.isfinite(column)
         return float(column[good].mean()) if good.any() else float("nan")
 
     def sd(self, metric: str) -> float:
         """Standard deviation over repeats, which share data: it shows the luck of the split, not the error."""
-        column = self.metrics[:, METRICS.index(metric)]
+        column = self.of(metric)
         return float(column.std(ddof=1)) if len(column) > 1 else float("nan")
 
 
@@ -106,12 +106,11 @@ def out_of_sample(
     -------
     ``raw`` (the map itself), every calibrator, and ``base_rate`` where asked for.
     """
-    n_groups = parts.shape[1]
     ways = (RAW, *calibrators, *((BASE_RATE,) if base_rate else ()))
     order = np.argsort(score, kind="stable")  # sorted once: maps then read memory in order
     s, y, g = score[order], label[order], group[order]
     metrics = np.empty((len(ways), len(parts), len(METRICS)))
-    p_sum, square, moved = np.zeros((len(ways), len(s))), np.zeros((len(ways), len(s))), np.zeros((len(ways), n_groups))
+    p_sum, square = np.zeros((len(ways), len(s))), np.zeros((len(ways), len(s)))
     judged = np.zeros(len(s))
     for r, part in enumerate(parts):
         of_pair = part[g]
@@ -124,17 +123,13 @@ def out_of_sample(
                 p = u
             else:
                 p = (fit_base_rate if way == BASE_RATE else CALIBRATORS[way])(u_fit, y_fit)(u)
-            metrics[w, r], shift = judge(p, y_held, g[held], n_groups)
-            moved[w] += shift
+            metrics[w, r] = judge(p, y_held)
             p_sum[w, held] += p
             square[w, held] += (p - y_held) ** 2
     back = np.empty_like(order)
     back[order] = np.arange(len(order))
     times = np.maximum(judged, 1)
     return {
-        way: Judged(
-            metrics=metrics[w], p=(p_sum[w] / times)[back], square=(square[w] / times)[back],
-            ece_moved=moved[w] / len(parts),
-        )
+        way: Judged(metrics=metrics[w], p=(p_sum[w] / times)[back], square=(square[w] / times)[back])
         for w, way in enumerate(ways)
-    }  # fmt: skip
+    }

@@ -9,11 +9,11 @@ import pytest
 from scipy.special import expit
 
 from regulens.analyses.base import ANALYSES, StatisticsSettings
-from regulens.analyses.calibration import SPEC, _ece_effect, _gain, with_rule
+from regulens.analyses.calibration import SPEC, _gain, _over_splits, with_rule
 from regulens.analyses.calibration_published import published_labels, run_published, squeezed
 from regulens.analyses.calibration_tables import TABLES, curve_rows
 from regulens.analyses.calibration_transfer import WAYS, transfer
-from regulens.analyses.judged import BASE_RATE, METRICS, RAW, judge, out_of_sample
+from regulens.analyses.judged import BASE_RATE, METRICS, RAW, ece_moved, judge, out_of_sample
 from regulens.analyses.per_perturbation import PerPerturbation
 from regulens.analyses.probabilities import CALIBRATE, TEST, quarters, scores_of
 from regulens.errors import InputError, ParameterError
@@ -76,7 +76,7 @@ def test_out_of_sample_is_a_loop_over_repeats_that_never_sees_a_judged_perturbat
         assert not set(g[held]) & (set(g[fit]) | set(g[cal]))
         to_unit = RankMap.fit(s[fit])
         p = CALIBRATORS["beta"](to_unit(s[cal]), y[cal])(to_unit(s[held]))
-        np.testing.assert_allclose(found["beta"].metrics[r], judge(p, y[held], g[held], 24)[0], atol=1e-10)
+        np.testing.assert_allclose(found["beta"].metrics[r], judge(p, y[held]), atol=1e-10)
         np.testing.assert_allclose(found[RAW].metrics[r][0], equal_width(to_unit(s[held]), y[held]).ece, atol=1e-12)
         np.testing.assert_allclose(
             found[BASE_RATE].metrics[r][METRICS.index("brier")], np.mean((y[cal].mean() - y[held]) ** 2), atol=1e-12
@@ -103,11 +103,11 @@ def test_labels_of_judged_perturbations_move_no_probability():
 def test_leaving_a_perturbation_out_moves_the_ece_as_said():
     s, y, g, _ = pairs(3, n=9)
     p = expit(s - 1)
-    _, moved = judge(p, y, g, 9)
+    moved = ece_moved(p, y, g, 9)
     for k in range(9):
         keep = g != k
         assert moved[k] == pytest.approx(equal_width(p[keep], y[keep]).ece - equal_width(p, y).ece, abs=1e-12)
-    _, absent = judge(p[g > 0], y[g > 0], g[g > 0], 9)
+    absent = ece_moved(p[g > 0], y[g > 0], g[g > 0], 9)
     assert absent[0] == 0
 
 
@@ -249,11 +249,29 @@ def test_ece_drop_keeps_silent_where_scores_are_probabilities_already():
         s = rng.random(len(g))
         y = rng.random(len(g)) < s
         found = out_of_sample(s, y, g, quarters(24, 4, rng), to_unit="rank", calibrators=("platt",))
-        drop = _ece_effect(
-            found[RAW].mean("ece") - found["platt"].mean("ece"), found[RAW].ece_moved - found["platt"].ece_moved, 24
-        )
+        drop = _over_splits(found[RAW].of("ece") - found["platt"].of("ece"), 24)
         hits += bool(not drop.undefined and drop.p_greater() <= 0.05)
     assert hits <= 5
+
+
+@pytest.mark.parametrize("n", [12, pytest.param(40, marks=pytest.mark.long)])
+def test_intervals_of_the_ece_hold_its_mean_over_screens(n):
+    """Errors over splits are those of fits and of judged perturbations; the twin that takes splits for data fails."""
+    draws, found = 60, {RAW: [], "platt": []}
+    for seed in range(draws):
+        s, y, g, _ = pairs(seed, n=n)
+        judged = out_of_sample(
+            s, y, g, quarters(n, 8, np.random.default_rng(seed)), to_unit="rank", calibrators=("platt",)
+        )
+        for way, kept in found.items():
+            effect = _over_splits(judged[way].of("ece"), n)
+            kept.append((effect.value, effect.se, *effect.bounds(0.95)))
+    for kept in found.values():
+        value, se, low, high = np.array(kept).T
+        inside = (low <= value.mean()) & (value.mean() <= high)
+        assert inside.mean() >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / draws)
+        naive = se * np.sqrt((1 / 8) / (1 / 8 + 1 / 3))
+        assert (np.abs(value - value.mean()) <= 2.4 * naive).mean() < inside.mean()
 
 
 def test_scores_are_those_of_the_methods(planted):
