@@ -8,6 +8,7 @@ of a mean is therefore the delete-one jackknife over perturbations and over gene
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -49,6 +50,39 @@ METHOD = "t from the delete-one jackknife over perturbations and over target gen
 _KEPT = 24
 
 METRICS = ("auroc", "average_precision", *(f"recall_at_{k}" for k in RECALL_AT))
+
+
+def clusters_of(perturbations: tuple[str, ...], complexes: Mapping[str, Sequence[str]] | None) -> np.ndarray | None:
+    """Group of every perturbation: its complex, or itself; None without complexes.
+
+    Parameters
+    ----------
+    complexes
+        Name → perturbed genes whose products act together, so that their perturbations are no two observations.
+
+    Raises
+    ------
+    ParameterError
+        When a gene is in two complexes, or this is no mapping of lists.
+
+    Examples
+    --------
+    >>> clusters_of(("A", "B", "C"), {"ab": ["A", "B", "X"]}).tolist()
+    [0, 0, 2]
+    """
+    if not complexes:
+        return None
+    sound = isinstance(complexes, Mapping) and all(not isinstance(v, str) for v in complexes.values())
+    genes = [g for members in complexes.values() for g in members] if sound else []
+    twice = sorted({g for g in genes if genes.count(g) > 1})
+    if not sound or twice:
+        got = examples(twice) if twice else repr(complexes)[:60]
+        message = f"Expected complexes as name: [genes], every gene in one of them, got {got}. Correct `complexes`."
+        raise ParameterError(message)
+    complex_of = {g: name for name, members in complexes.items() for g in members}
+    first: dict[tuple[str, str], int] = {}
+    keys = [("complex", complex_of[p]) if p in complex_of else ("alone", p) for p in perturbations]
+    return np.array([first.setdefault(key, i) for i, key in enumerate(keys)], dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -11,7 +11,14 @@ from regulens.analyses.base import AnalysisInput, AnalysisSpec, TestRequest
 from regulens.analyses.common import TestDesign, edges_of, plan_tests, test_id
 from regulens.analyses.gene_model import gene_only_scores
 from regulens.analyses.inference import Effect, effects_of, joint_critical
-from regulens.analyses.per_perturbation import METHOD, UNIT, PerPerturbation, screen_refused, screen_result_of
+from regulens.analyses.per_perturbation import (
+    METHOD,
+    UNIT,
+    PerPerturbation,
+    clusters_of,
+    screen_refused,
+    screen_result_of,
+)
 from regulens.analyses.perturbation_baselines_published import PUBLISHED_DESIGNS, run_published
 from regulens.analyses.power_control import POWER_TABLES, PowerControl, power_control
 from regulens.analyses.response_propensity import response_propensity
@@ -204,7 +211,8 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
         inp, inp.primary, inp.baselines.select(others), response_propensity(inp),
         inp.coexpression.select(["coexpression_abs"]), *(() if degree is None else (degree,)),
     )  # fmt: skip
-    per = PerPerturbation.of(edges, inp.universe.regulators)
+    cluster = clusters_of(inp.universe.regulators, parameters["complexes"])
+    per = PerPerturbation.of(edges, inp.universe.regulators, cluster=cluster)
     if reason := per.refusal:
         return screen_refused(inp, NAME, DESIGNS, reason, per=per, tables=TABLES,
                               steps=("baseline", "response_propensity", "gene_model"))  # fmt: skip
@@ -216,7 +224,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     )  # fmt: skip
     if fitted is not None:
         edges = with_score(edges, MODEL, fitted)
-        per = PerPerturbation.of(edges, inp.universe.regulators)
+        per = PerPerturbation.of(edges, inp.universe.regulators, cluster=cluster)
     gene_level = [*SINGLE, *(() if degree is None else (OUT_DEGREE,)), PROPENSITY,
                   *(() if fitted is None else (MODEL,))]  # fmt: skip
     names = [*gene_level, "marginal_product", "coexpression_abs", "random"]
@@ -227,7 +235,8 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     above = max_t_p(against, 0.0, draws=settings.bootstrap, rng=inp.rng(use))
     table, gaps = _table(inp, per, names, dict(zip(gene_level, above["p_adjusted"])))
     own = per.above_chance(primary)
-    power = power_control(inp, per, primary, SINGLE, quantile=parameters["power_quantile"], name=NAME)
+    power = power_control(inp, per, primary, SINGLE, quantile=parameters["power_quantile"], name=NAME,
+                          cluster=cluster)  # fmt: skip
 
     records = [
         weakest(ids["attention_above_best_baseline"], [gaps[n] for n in SINGLE], level=level),
@@ -336,7 +345,7 @@ SPEC = AnalysisSpec(
     run=run,
     reference="Welch 1947; Westfall & Young 1993; Romano & Wolf 2005",
     falsified_by="A baseline that ranks responders as well as attention once every gene is seen with equal power.",
-    parameters={"n_folds": 5, "negatives_per_positive": 3, "penalty": 1.0, "power_quantile": 0.5},
+    parameters={"n_folds": 5, "negatives_per_positive": 3, "penalty": 1.0, "power_quantile": 0.5, "complexes": {}},
     protocols=(Protocol.CORRECTED, Protocol.PUBLISHED),
     scope="model_screen",
 )

@@ -20,6 +20,7 @@ from regulens.analyses.per_perturbation import (
     RECALL_AT,
     UNIT,
     PerPerturbation,
+    clusters_of,
     screen_refused,
     screen_result_of,
 )
@@ -105,6 +106,10 @@ def plan(request: TestRequest) -> tuple[PlannedTest, ...]:
     return plan_tests(NAME, request, DESIGNS, endpoint=endpoint)
 
 
+def _clusters(inp: AnalysisInput) -> np.ndarray | None:
+    return clusters_of(inp.universe.regulators, inp.parameters.get("complexes", SPEC.parameters["complexes"]))
+
+
 def _renamed(scores: EdgeScores, suffix: str) -> EdgeScores:
     return EdgeScores(
         values=scores.values, observed=scores.observed, names=tuple(f"{n} {suffix}" for n in scores.names),
@@ -147,7 +152,9 @@ def _layers(inp: AnalysisInput, direction: str) -> pd.DataFrame:
     names = layer_names(scores)
     if not names:
         return pd.DataFrame(columns=TABLES["pert_layers"])
-    per = PerPerturbation.build(inp, scores.select(names), inp.coexpression.select([COEXPRESSION]))
+    per = PerPerturbation.build(
+        inp, scores.select(names), inp.coexpression.select([COEXPRESSION]), cluster=_clusters(inp)
+    )
     mean, gap = per.mean(names), per.differences(COEXPRESSION, names)
     (low, high), (g_low, g_high) = mean.interval(level), gap.interval(level)
     joint = np.full(len(names), np.nan)
@@ -228,7 +235,9 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     sets = [scores.select(names)]
     if other is not None:
         sets.append(_renamed(inp.attention[other].select([primary]), other))
-    per = PerPerturbation.build(inp, *sets, inp.coexpression.select([COEXPRESSION]), inp.baselines.select(RIVALS))
+    per = PerPerturbation.build(
+        inp, *sets, inp.coexpression.select([COEXPRESSION]), inp.baselines.select(RIVALS), cluster=_clusters(inp)
+    )
     if reason := per.refusal:
         outcome = screen_refused(inp, NAME, DESIGNS, reason, per=per, tables=TABLES, steps=("pooled", "layer"))
         seen = {"pert_fidelity": _fidelity(inp, per, primary), "pert_auroc": per.table()[TABLES["pert_auroc"]]}
@@ -328,6 +337,7 @@ SPEC = AnalysisSpec(
     run=run,
     reference="Hanley & McNeil 1982; Wilcoxon 1945; Schuirmann 1987; Cameron, Gelbach & Miller 2011",
     falsified_by="A mean AUROC over perturbations whose interval includes 0.5, or that co-expression reaches as well.",
+    parameters={"complexes": {}},
     protocols=(Protocol.CORRECTED, Protocol.PUBLISHED),
     scope="model_screen",
 )

@@ -25,7 +25,8 @@ from regulens.stats.inference import Inference
 
 POWER_TABLES = {
     "de_power": [
-        "responders", "score", "n_perturbations", "n_pos", "auroc", "low", "high", "delta", "delta_low", "delta_high", "p",
+        "responders", "score", "n_perturbations", "n_pos", "auroc", "low", "high", "delta", "delta_low", "delta_high",
+        "p",
     ],
     "de_power_labels": ["responders", "how", "n_perturbations", "n_pos", "n_genes", "note"],
 }  # fmt: skip
@@ -116,8 +117,9 @@ def _all_labels(
 
 
 def power_control(
-    inp: AnalysisInput, per: PerPerturbation, primary: str, single: tuple[str, ...], *, quantile: float, name: str
-) -> PowerControl:
+    inp: AnalysisInput, per: PerPerturbation, primary: str, single: tuple[str, ...], *, quantile: float, name: str,
+    cluster: np.ndarray | None = None,
+) -> PowerControl:  # fmt: skip
     """Attention and the one-gene statistics under every kind of labels.
 
     Parameters
@@ -128,6 +130,8 @@ def power_control(
         Share of the genes that are thinned to equal power.
     name
         Of the analysis, for streams.
+    cluster
+        Group of every row of the universe, as in `PerPerturbation.build`.
 
     The propensity is made anew from each kind of labels, among the perturbations that are evaluated.
     """
@@ -149,7 +153,7 @@ def power_control(
         values = edges.scores.copy()
         values[edges.names.index(PROPENSITY)] = share[edges.regulator, edges.target]
         again = replace(edges, scores=values, label=labels.positive[edges.regulator, edges.target]).restrict(at)
-        part = PerPerturbation.of(again, inp.universe.regulators)
+        part = PerPerturbation.of(again, inp.universe.regulators, cluster=cluster)
         reason = labels.reason or part.refusal
         n_genes = int(labels.valid.any(axis=0).sum())
         listed.append((labels.name, labels.words, part.n, part.edges.n_pos, n_genes, reason))

@@ -11,7 +11,7 @@ from regulens.analyses.nested_perturbations import nested_over_perturbations
 from regulens.analyses.per_perturbation import PerPerturbation
 from regulens.analyses.perturbation_published import CONFIGURATIONS, published_scores, relabelled
 from regulens.analyses.perturbation_recovery import DESIGNS, NAME, SPEC, TABLES, run
-from regulens.errors import InputError
+from regulens.errors import InputError, ParameterError
 from regulens.testing.worlds.screens import make_screen_input, make_screen_world
 from regulens.types.endpoints import Endpoint, Protocol
 from regulens.types.estimates import Undefined
@@ -88,6 +88,18 @@ def test_few_perturbations_are_undefined_with_a_reason(planted):
         assert all(isinstance(r.estimate, Undefined) for r in outcome.results)
     listed = run(few).tables["pert_fidelity"]  # which perturbations, and why not the others
     assert len(listed) == 4 and len(run(few).tables["pert_auroc"])
+
+
+def test_perturbations_of_a_complex_are_left_out_together(planted, found):
+    names = planted.universe.regulators
+    grouped = run(replace(planted, parameters={"complexes": {f"c{k}": names[3 * k : 3 * k + 3] for k in range(9)}}))
+    mine, alone = record(grouped, "mean_above_chance"), record(found, "mean_above_chance")
+    assert mine.effect == alone.effect and mine.p_raw != alone.p_raw
+    assert "in 12 groups" in grouped.results[0].estimate.method
+    with pytest.raises(ParameterError, match="every gene in one of them"):
+        run(replace(planted, parameters={"complexes": {"a": [names[0]], "b": [names[0]]}}))
+    few = run(replace(planted, parameters={"complexes": {"all": list(names)}}))
+    assert record(few, "mean_above_chance").undefined.startswith("1 groups of perturbations")
 
 
 def test_constant_attention_is_no_crash(planted):
