@@ -287,6 +287,32 @@ def test_excluded_pairs_without_a_positive_are_refused(study, tmp_path):
         prepare(plan_of_edges(tmp_path / "no.tsv", study / "ref.tsv", absent="exclude"))
 
 
+def test_a_screen_is_predicted_on_the_perturbed_genes_that_a_table_lists(study, tmp_path):
+    symbols = tiny_genes(N)["symbol"].tolist()
+    rng = stream(1, "test/score")
+    rows = [(p, g, rng.normal() + 3 * (j % 5 == i % 5), 0.5 if j % 5 != i % 5 else 1e-6)
+            for i, p in enumerate(symbols[:16]) for j, g in enumerate(symbols) if g != p]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["perturbation", "gene", "effect", "p"])
+    table.to_csv(tmp_path / "effects.tsv", sep="\t", index=False)
+    plan = plan_of_edges(
+        study / "every.tsv", expression=study / "cells.h5ad", screens=[{"source": str(tmp_path / "effects.tsv")}],
+        overrides=FAST | {"analyses": ["perturbation_recovery"]},
+    )  # fmt: skip
+    universe = prepare(plan).screen_universes["effects"]
+    assert universe.regulators == tuple(r for r in universe.regulators if r in set(symbols[:12]))
+    assert universe.counts["perturbations_evaluable"] == len(universe.regulators) == 12
+    assert any("4 of 16 perturbed genes left out" in r for r in universe.restrictions)
+    run = audit(plan, out=tmp_path / "run", jobs=1)
+    assert set(run.results["endpoint"]) == {"perturbation_response"}
+    assert run.results["value"].notna().any()
+    table["perturbation"] = table["perturbation"].map(dict(zip(symbols[:16], symbols[20:36])))
+    table[table["perturbation"] != table["gene"]].to_csv(tmp_path / "effects.tsv", sep="\t", index=False)
+    with pytest.raises(
+        InputError, match="perturbed genes of 'effects' that an edge table lists as regulators, got none"
+    ):
+        prepare(plan)
+
+
 def test_listed_genes_need_a_table():
     plan = rl.Plan.from_options(universe={"genes": "listed"})
     with pytest.raises(PlanError, match=r"universe\.genes: expected an edge table"):

@@ -122,6 +122,44 @@ def listed_regulators(adapters: Mapping[str, Any], reference: ReferenceNetwork) 
     raise InputError(message)
 
 
+def listed_perturbations(universe: EdgeUniverse, adapters: Mapping[str, Any]) -> EdgeUniverse:
+    """The universe of a screen without the perturbed genes that no table lists as regulators: all their pairs tie.
+
+    Raises
+    ------
+    InputError
+        When none is left.
+    """
+    tables = edge_lists(adapters)
+    listed = {r for t in tables.values() for r in t.regulators}
+    rows = np.array([r in listed for r in universe.regulators], dtype=bool)
+    if not rows.any():
+        message = (
+            f"Expected perturbed genes of '{universe.reference}' that an edge table lists as regulators, got none of "
+            f"{len(rows)} ({examples(universe.regulators, limit=3)}). Check the gene ids, or take all genes "
+            "(--genes N)."
+        )
+        raise InputError(message)
+    if rows.all():
+        return universe
+    candidate, positive = universe.candidate[rows], universe.positive[rows]
+    lost = int((~rows).sum())
+    counts = universe.counts | {
+        "candidates": int(candidate.sum()),
+        "evaluable": int(positive.sum()),
+        "perturbations_evaluable": int(rows.sum()),
+        "perturbations_lost": universe.counts.get("perturbations_lost", 0) + lost,
+    }
+    return replace(
+        universe, regulators=tuple(r for r, keep in zip(universe.regulators, rows) if keep), candidate=candidate,
+        positive=positive, counts=counts,
+        restrictions=(
+            *universe.restrictions,
+            f"{lost} of {len(rows)} perturbed genes left out that no table lists as a regulator",
+        ),
+    )  # fmt: skip
+
+
 def with_listed(universe: EdgeUniverse, adapters: Mapping[str, Any], *, sources: int = 0) -> EdgeUniverse:
     """The universe with what tables list of it counted, and restricted where absent pairs are excluded.
 

@@ -18,7 +18,14 @@ from regulens.plan import LISTED, NO_CELLS, AnalysisSection, CellsSection, Plan,
 from regulens.progress import SILENT, Progress
 from regulens.provenance import digest_of
 from regulens.rng import stream
-from regulens.run.listed import check_listed, listed_genes, listed_regulators, no_cells, with_listed
+from regulens.run.listed import (
+    check_listed,
+    listed_genes,
+    listed_perturbations,
+    listed_regulators,
+    no_cells,
+    with_listed,
+)
 from regulens.run.screens import PreparedScreen, check_controls, prepare_screen, screen_name, screen_needs_unmet
 from regulens.types.cells import ROLES, Cells
 from regulens.types.edges import EdgeUniverse
@@ -392,10 +399,11 @@ def prepare(plan: Plan, *, progress: Progress = SILENT) -> Prepared:
             )  # fmt: skip
             sources = universe.counts["reference_sources"] if only_listed else 0
             universes[name] = with_listed(universe, adapters, sources=sources)
-        screen_universes = {
-            name: screen.universe(genes, cells=cells.name, restrictions=tuple(restrictions))
-            for name, screen in screens.items()
-        }
+        screen_universes = {}
+        for name, screen in screens.items():
+            universe = screen.universe(genes, cells=cells.name, restrictions=tuple(restrictions))
+            universe = listed_perturbations(universe, adapters) if only_listed else universe
+            screen_universes[name] = with_listed(universe, adapters)
         stage.advance()
     finally:
         stage.close()
