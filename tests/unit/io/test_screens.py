@@ -354,3 +354,23 @@ def test_papalexi_reads_as_it_is_described(shared_data):
     assert [int(label.positive.sum()) for label in labels] == [112, 104, 101]
     by_guide = read_screen(source, name="papalexi", perturbation="guide")
     assert effects_of(by_guide).digest == effects_of(found).digest
+
+
+def test_control_cells_of_papalexi_against_each_other_show_what_p_is_worth(shared_data):
+    source = shared_data / "papalexi_thp1_perturbseq" / "papalexi_thp1_lowmoi_counts.h5ad"
+    found = read_screen(source, name="papalexi")
+    rng, controls = stream(1, "test/placebo"), np.flatnonzero(found.obs["control"])
+    placebos = [rng.choice(controls, 50, replace=False) for _ in range(20)]
+    called = {}
+    for name, how in {"letter": {"borrow": False}, "borrowed": {}, "ranks": {"test": "mann_whitney"}}.items():
+        q, p = [], []
+        for cells in placebos:
+            groups = np.full(found.cells.n_cells, "", dtype=object)
+            groups[cells] = "placebo"
+            labels = ResponseLabels.build(effects_of(found, groups=groups, **how))
+            q.append(int((labels.q < 0.05).sum()))
+            p.append(float((labels.effects.p < 0.05).mean()))
+        called[name] = (np.mean(q), np.mean(p))
+    assert called["letter"][0] > 20 and called["letter"][1] > 0.15
+    assert called["borrowed"][0] < 3 and called["borrowed"][1] < 0.06
+    assert called["ranks"][0] < 1 and called["ranks"][1] < 0.06
