@@ -261,8 +261,9 @@ def _transfers(
         groups = {ALL: list(sides), **groups}
     made = [_transfer(inp, "own", who, [sides[n] for n in names], here, folds) for who, names in groups.items()]
     for who, names in groups.items():
-        masks = common_pairs([inp, *(sides[n].inp for n in names)])
-        target, *first = [Side.build(s, keep=m) for s, m in zip([inp, *(sides[n].inp for n in names)], masks)]
+        every = [here, *(sides[n] for n in names)]
+        masks = common_pairs([s.inp for s in every])
+        target, *first = [_on(side, mask) for side, mask in zip(every, masks)]
         # a perturbation may have responders in one of the screens only
         both = frozenset.intersection(*(frozenset(s.per.perturbations) for s in (target, *first)))
         if len(both) < MIN_PERTURBATIONS:
@@ -274,6 +275,12 @@ def _transfers(
         target, *first = [_restricted(s, both) for s in (target, *first)]
         made.append(_transfer(inp, "shared", who, first, target, folds))
     return made
+
+
+def _on(side: Side, mask: np.ndarray) -> Side:
+    """A screen on some of its pairs; itself where these are all that it uses."""
+    edges = side.per.edges
+    return side if mask[edges.regulator, edges.target].all() else Side.build(side.inp, keep=mask)
 
 
 def _restricted(side: Side, perturbations: frozenset[str]) -> Side:

@@ -214,18 +214,23 @@ def apart_rows(here: Side, first: list[Side], rng: np.random.Generator) -> PerPe
     def of_genes(side: Side) -> np.ndarray:
         return np.array([side_of[g] for g in side.inp.universe.genes])
 
+    def seen(other: int) -> list[Side]:
+        """The screens that choose, on one half of the genes."""
+        out = []
+        for side in first:
+            keep = np.zeros(side.inp.universe.candidate.shape, dtype=bool)
+            keep[side.per.edges.regulator, side.per.edges.target] = True
+            out.append(Side.build(side.inp, keep=keep & (of_genes(side) == other)[None, :]))
+        return out
+
+    parts = [seen(1), seen(0)]  # by half of the gene that is judged: the other half
     choices = []
     for a in range(2):
         for b in range(2):
-            seen = []
-            for side in first:
-                keep = np.zeros(side.inp.universe.candidate.shape, dtype=bool)
-                keep[side.per.edges.regulator, side.per.edges.target] = True
-                part = Side.build(side.inp, keep=keep & (of_genes(side) == 1 - b)[None, :])
-                seen.append((part, np.array([half[p] == 1 - a for p in part.per.perturbations], dtype=bool)))
-            if not any(keep.any() for _, keep in seen):
+            masks = [np.array([half[p] != a for p in part.per.perturbations], dtype=bool) for part in parts[b]]
+            if not any(keep.any() for keep in masks):
                 return "no perturbation has responders in half of the genes, so that choices cannot be held apart"
-            choices.append(choose(seen))
+            choices.append(choose(list(zip(parts[b], masks))))
     edges, row = here.per.edges, here.per.rows.row()
     own = np.array([half[p] for p in here.per.perturbations])[row]
     gene = of_genes(here)[edges.target]

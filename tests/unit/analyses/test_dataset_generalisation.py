@@ -175,6 +175,19 @@ def test_shared_pairs_are_the_same_pairs_of_both_screens(planted, second):
     assert left
 
 
+def test_a_model_without_layers_has_its_score_and_no_layer(planted, second):
+    def static(inp):
+        only = {d: s.select(["pooled"]) for d, s in inp.attention.items()}
+        return replace(inp, attention=only, card=replace(inp.card, n_layers=0, n_heads=0))
+
+    found = SPEC.run(replace(static(planted), others={"second_screen": lambda: static(second)}))
+    table = found.tables["generalisation"].query("universe == 'own'").set_index("effect")
+    assert table.loc["layer", "note"] == "the model has no layers to choose from"
+    assert np.isnan(table.loc["layer", "frozen"])
+    assert table.loc["score", "choice"] == "pooled"
+    assert all(r.p_raw is not None for r in found.records)
+
+
 def test_three_screens_choose_together_and_are_summarised(planted, second):
     third = replace(
         made("planted_network", seed=2, cells_per_perturbation=50), request=replace(planted.request, reference="third")
