@@ -21,9 +21,11 @@ from regulens.analyses.perturbation_baselines import (
 )
 from regulens.analyses.response_propensity import leave_one_out_share
 from regulens.stats.cluster import max_t_p
-from regulens.testing.worlds.screens import make_screen_input
+from regulens.stats.screen_effects import effects_of as effects_of_screen
+from regulens.testing.worlds.screens import make_screen_input, make_screen_world
 from regulens.types.endpoints import Endpoint, Protocol
 from regulens.types.labelled import LabelledEdges
+from regulens.types.screens import LabelRule, ResponseLabels
 
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 
@@ -182,3 +184,43 @@ def test_levels_where_nobody_knows_anything():
 @pytest.mark.parametrize("n_perturbations", [6, 20, 40])
 def test_levels_where_nobody_knows_anything_many_times(n_perturbations):
     assert max(levels(1000, 2, n_perturbations).values()) <= 0.07
+
+
+def odd_screens():
+    """Screens that are allowed to be odd: what cannot be said is undefined with a reason, and nothing crashes."""
+    few = {"n_perturbations": 15, "n_genes": 100, "seed": 3}
+    world = make_screen_world("planted_network", **few)
+    plain = world.input()
+    observed = {d: np.array(a.observed) for d, a in plain.attention.items()}
+    for grid in observed.values():
+        grid[:, ::2] = False
+    holes = {d: replace(a, observed=a.observed & observed[d]) for d, a in plain.attention.items()}
+    flat = replace(plain.features, mean=np.ones(100), variance=np.ones(100), detection=np.ones(100))
+
+    def labelled(effects, *, cells=False):
+        labels = ResponseLabels.build(effects, LabelRule())
+        return replace(world, labels=labels, with_cells=cells).input()
+
+    tested = np.isfinite(world.effects.p)
+    yield "unmeasured genes", make_screen_input("planted_network", unmeasured=0.4, **few)
+    yield "ties", make_screen_input("planted_network", ties=3, **few)
+    yield "few controls", make_screen_input("planted_network", n_controls=30, **few)
+    yield "rank test", labelled(effects_of_screen(world.screen, test="mann_whitney"), cells=True)
+    yield "no p", labelled(replace(world.effects, p=None, se=None))
+    yield "adjusted p", labelled(replace(world.effects, adjusted=True, se=None))
+    yield "p of zero", labelled(replace(world.effects, p=np.where(tested, 0.0, np.nan), se=None))
+    yield "pairs never met", replace(plain, attention=holes)
+    yield "flat features", replace(plain, features=flat)
+
+
+@pytest.mark.parametrize("name", ["perturbation_recovery", "perturbation_baselines"])
+def test_odd_screens_are_answered_or_refused(name):
+    spec = ANALYSES[name]
+    for what, inp in odd_screens():
+        for protocol in Protocol:
+            asked = replace(inp, request=replace(inp.request, protocol=protocol))
+            outcome = spec.run(asked)
+            assert {t.id for t in spec.plan(asked.request)} == {r.id for r in outcome.records}, what
+            for r in outcome.records:
+                if r.undefined:
+                    assert "cells" in r.undefined or "perturbations" in r.undefined, (what, r)
