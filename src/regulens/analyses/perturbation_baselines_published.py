@@ -31,9 +31,7 @@ PUBLISHED_DESIGNS = tuple(
     for name in BASELINES
 )  # fmt: skip
 
-TABLES = {
-    "published": ["group", "baseline", "n_perturbations", "auroc", "sd", "delta_coexpression", "p", "delta_attention"]
-}
+TABLES = {"published": ["group", "baseline", "n_perturbations", "auroc", "sd", "beyond_coexpression", "p", "delta"]}
 
 
 def run_published(inp: AnalysisInput, name: str) -> AnalysisOutcome:
