@@ -262,6 +262,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     for name, found in zip(per.names, run_ordered(_one, tasks, jobs=inp.jobs)):
         if base is None:
             base = found.pop(BASE_RATE)
+            rows.append(reading_row("", BASE_RATE, base, base, "no score at all"))
             primary = found
             gain = _gain(per, base, found[settings.calibrator])
             drop = _over_splits(found[RAW].of("ece") - found[settings.calibrator].of("ece"), per.n)
@@ -269,7 +270,6 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
             rows.append(reading_row(name, way, judged, base, ""))
             curves += curve_rows(name, way, judged.p, per.edges.label, group, draws, level)
     assert base is not None and primary is not None and gain is not None and drop is not None
-    rows.append(reading_row("", BASE_RATE, base, base, "no score at all"))
     more, moved, reason = _transfers(inp, per, settings)
     records = [
         gain.record(ids["better_than_base_rate"], side="greater", level=level),

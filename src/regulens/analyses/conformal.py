@@ -28,7 +28,9 @@ from regulens.analyses.probabilities import COEXPRESSION, quarters, scores_of, t
 from regulens.errors import ParameterError, RegulensError, nearest
 from regulens.parallel import run_ordered
 from regulens.stats.calibrators import CALIBRATORS, MAPS
+from regulens.stats.conformal_sets import fewest_groups
 from regulens.types.endpoints import Endpoint, Protocol
+from regulens.types.estimates import Undefined
 from regulens.types.ledger import PlannedTest, TestRecord
 from regulens.types.results import AnalysisOutcome
 
@@ -123,6 +125,14 @@ def _side(inp: AnalysisInput, per: PerPerturbation, name: str) -> Side:
     )  # fmt: skip
 
 
+def _trivial(n: int) -> str:
+    """Why so few calibrating perturbations give no number."""
+    return (
+        f"{n} perturbations calibrate and {fewest_groups(ALPHA)} are needed for α = {ALPHA:g}: every set holds both "
+        "labels"
+    )
+
+
 def _one(task: tuple[Side, np.ndarray, np.random.Generator, dict[str, Any]]) -> InScreen:
     side, parts, rng, common = task
     return in_screen(side, parts, rng=rng, **common)
@@ -156,7 +166,10 @@ def _elsewhere(
             )  # fmt: skip
             lead = {"screen": screen, "score": name, "n_perturbations": there.n, "n_shared": shared, "note": ""}
             rows += [lead | row for row in found]
-            if k == 0 and name == inp.request.primary:
+            n_cal = int((parts > 0).sum(axis=1).min())
+            if n_cal < fewest_groups(ALPHA):
+                reason = reason or _trivial(n_cal)
+            elif k == 0 and name == inp.request.primary:
                 coverage = next(r["coverage"] for r in found if r["method"] == ONE and r["alpha"] == ALPHA)
                 first = coverage, combined_p(tests[ALPHA]), there.n
     return rows, first, reason
@@ -179,15 +192,17 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     primary = found[request.primary]
     own = {(r["method"], r["alpha"]): r for r in primary.rows}
     headline, classes = own[ONE, ALPHA], own[CLASSES, ALPHA]
-    records = [
-        TestRecord(
-            id=ids["covers_too_few"],
-            effect=headline["coverage"] - (1 - ALPHA),
-            p_raw=combined_p(primary.tests[ALPHA]),
-            n_units=per.n,
-            stream=inp.stream_name(stream),
-        )
-    ]
+    trivial = ""
+    if headline["n_calibrating"] < headline["n_needed"]:
+        trivial = _trivial(headline["n_calibrating"])
+        records = [TestRecord(id=ids["covers_too_few"], undefined=trivial, n_units=per.n)]
+    else:
+        records = [
+            TestRecord(
+                id=ids["covers_too_few"], effect=headline["coverage"] - (1 - ALPHA), n_units=per.n,
+                p_raw=combined_p(primary.tests[ALPHA]), stream=inp.stream_name(stream),
+            )
+        ]  # fmt: skip
     more, moved, reason = _elsewhere(inp, per, parts, settings)
     if moved is None:
         records.append(TestRecord(id=ids["covers_too_few_elsewhere"], undefined=reason, n_units=per.n))
@@ -201,7 +216,8 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     results = [
         screen_result_of(
             inp, NAME, per, score=f"{request.primary}, {method}", metric=metric, null_value=chance, step=step,
-            estimate=per.mean_of(values[method, ALPHA]).estimates(level=1 - request.settings.alpha)[0],
+            estimate=Undefined(reason=trivial) if trivial
+            else per.mean_of(values[method, ALPHA]).estimates(level=1 - request.settings.alpha)[0],
             stream=inp.stream_name(stream),
         )
         for step, method, metric, values, chance in (

@@ -17,8 +17,8 @@ from regulens.types.edges import EdgeScores
 #: Absolute Spearman correlation over control cells.
 COEXPRESSION = "coexpression_abs"
 
-#: Scores that know one gene, or the margins of attention, only.
-BASELINES = ("target_mean", "target_variance", "target_detection", "product_mean", "marginal_product", "random")
+#: Scores that know nothing, one gene, or the margins of attention only.
+BASELINES = ("random", "target_variance", "target_mean", "target_detection", "product_mean", "marginal_product")
 
 ENSEMBLE = "ensemble"
 
@@ -35,7 +35,7 @@ def too_few(n: int) -> str:
 
 
 def scores_of(inp: AnalysisInput, methods: tuple[str, ...]) -> list[EdgeScores]:
-    """Attention first, then co-expression, networks inferred from control cells with their ensemble, and baselines.
+    """Attention first, then co-expression, baselines, networks inferred from control cells, and their ensemble.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def scores_of(inp: AnalysisInput, methods: tuple[str, ...]) -> list[EdgeScores]:
     voices = [coexpression, *inferred]
     if len(voices) > 1:
         inferred.append(ensemble_scores(voices))
-    return [inp.primary, coexpression, *inferred, inp.baselines.select(BASELINES)]
+    return [inp.primary, coexpression, inp.baselines.select(BASELINES), *inferred]
 
 
 def quarters(n: int, repeats: int, rng: np.random.Generator) -> np.ndarray:

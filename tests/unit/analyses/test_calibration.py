@@ -120,6 +120,8 @@ def test_planted_pairs_give_probabilities_with_resolution(planted):
     table = outcome.tables["calibration"].set_index(["score", "calibration"])
     assert list(outcome.tables["calibration"].columns) == TABLES["calibration"]
     own, base = table.loc[("pooled", "platt")], table.loc[("", "base_rate")]
+    assert outcome.tables["calibration"]["calibration"].iloc[0] == "base_rate"  # what knows nothing is read first
+    assert own["resolution"] > 3 * table.loc[("random", "platt"), "resolution"]
     assert own["resolution"] > 5 * base["resolution"]
     assert own["skill"] > 0.02
     assert base["skill"] == 0
@@ -277,10 +279,10 @@ def test_intervals_of_the_ece_hold_its_mean_over_screens(n):
 def test_scores_are_those_of_the_methods(planted):
     inp, _ = planted
     names = [n for s in scores_of(inp, ("pearson",)) for n in s.names]
-    assert names[:4] == ["pooled", "coexpression_abs", "pearson", "ensemble"]
-    given = replace(inp, inferred={"pearson": scores_of(inp, ("pearson",))[2]})
+    assert names[:3] + names[-2:] == ["pooled", "coexpression_abs", "random", "pearson", "ensemble"]
+    given = replace(inp, inferred={"pearson": scores_of(inp, ("pearson",))[3]})
     np.testing.assert_array_equal(
-        scores_of(given, ("pearson",))[2].values, scores_of(inp, ("pearson",))[2].values
+        scores_of(given, ("pearson",))[3].values, scores_of(inp, ("pearson",))[3].values
     )  # fmt: skip
     with pytest.raises(ParameterError, match="Expected a method among"):
         scores_of(inp, ("tarot",))

@@ -147,6 +147,19 @@ def test_every_test_is_recorded_and_none_is_confirmatory(planted):
     assert (table["n_calibrating"] == 7).all()
     assert outcome.facts["n_needed"] == 9
     assert outcome.facts["coverage"] == 1.0  # 7 perturbations are fewer than 9
+    assert "every set holds both labels" in records_of(outcome)["covers_too_few"].undefined
+    assert all("every set holds both labels" in r.estimate.reason for r in outcome.results)
+
+
+def test_enough_perturbations_have_numbers():
+    inp = make_screen_input("planted_network", seed=2, n_perturbations=20, n_genes=80, settings=FAST)
+    outcome = SPEC.run(replace(inp, parameters=SMALL))
+    assert outcome.facts["n_calibrating"] >= 9
+    assert records_of(outcome)["covers_too_few"].p_raw > 0.05
+    coverage, called = (r.estimate for r in outcome.results)
+    assert 0.7 < coverage.value < 1
+    assert coverage.unit == "perturbation"
+    assert called.value > 0
     assert ANALYSES["conformal"] is SPEC
 
 
