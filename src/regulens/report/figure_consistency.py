@@ -25,18 +25,15 @@ from regulens.report.figure_style import (
 )
 from regulens.report.model import RunView, records
 from regulens.report.numbers import is_missing
+from regulens.report.wording import intervention_label
 
 _NAME = "rank_consistency"
 
 #: Perturbations shown by name at either end.
 _BEST, _WORST = 12, 6
 
-#: Rows of the summary: what was done, in words.
-_SUMMARY = {
-    "ablate": "gene taken away",
-    "swap": "values swapped (control)",
-    "coexpression": "co-expression, no model",
-}
+#: Rows of the summary.
+_SUMMARY = ("ablate", "swap", "coexpression")
 
 #: Panels: measure, title, label of the axis.
 _PANELS = (
@@ -112,7 +109,7 @@ def _draw(
     reference_line(ax, 0.0)
     n = max(len(_all(view, m, reference)) for m in models)
     between_label = f"{n - _BEST - _WORST} between"
-    labels = [*_SUMMARY.values(), *(between_label if p is None else shorten(p, 14) for p in names)]
+    labels = [*map(intervention_label, _SUMMARY), *(between_label if p is None else shorten(p, 14) for p in names)]
     ax.set_yticks(range(len(labels)), labels)
     ax.set_ylim(len(labels) - 0.4, -0.6)
     ax.set_title(f"{shorten(reference, 26)} · {title}")

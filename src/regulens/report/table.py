@@ -11,10 +11,12 @@ import pandas as pd
 from regulens.report import numbers
 from regulens.report.model import SIMULATION, RunView, records
 from regulens.report.wording import (
+    agreement_label,
     direction_label,
     effect_label,
     feature_label,
     form_label,
+    intervention_label,
     layer_label,
     method_label,
     metric_label,
@@ -266,7 +268,7 @@ COLUMNS: dict[str, tuple[str, Format | None, str]] = {
     "disagree": ("metrics disagree", None, ""),
     "ahead_by": ("ahead by", _metrics, ""), "behind_by": ("behind by", _metrics, ""),
     "layer": ("layer", layer_label, "counted from zero"), "n_cells": ("cells", numbers.count, ""),
-    "intervention": ("done in the model", quantity_label, ""), "measure": ("measure", quantity_label, ""),
+    "intervention": ("held against it", intervention_label, ""), "measure": ("measure", agreement_label, ""),
     "null_low": ("null from", numbers.fixed, "middle 95 % of exchanged perturbations, genes kept"),
     "null_high": ("null to", numbers.fixed, "middle 95 % of exchanged perturbations, genes kept"),
     "boot_low": ("bootstrap from", numbers.fixed, "percentiles; too narrow for few perturbations"),
@@ -285,7 +287,7 @@ COLUMNS: dict[str, tuple[str, Format | None, str]] = {
 #: Formats that take words; a word under any other heading is printed as it stands.
 _WORDS = {_metrics, reading_label, effect_label, metric_label,
           direction_label, feature_label, form_label, layer_label, method_label, quantity_label, recipe_value_label,
-          responders_label, score_label, side_label, variant_label}  # fmt: skip
+          responders_label, score_label, side_label, variant_label, agreement_label, intervention_label}  # fmt: skip
 
 #: value → its limits, printed as one interval column after it.
 _INTERVALS = {"auroc": ("low", "high"), "share_pair": ("pair_low", "pair_high"), "auroc_residual": ("low", "high"),

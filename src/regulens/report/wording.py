@@ -100,6 +100,21 @@ def form_label(form: Any) -> str:
     return {"pooled": "together"}.get(str(form), str(form))
 
 
+def intervention_label(intervention: Any) -> str:
+    """What is held against the measured effects of a perturbation."""
+    known = {"ablate": "gene taken away", "swap": "values swapped (control)", "coexpression": "co-expression, no model"}
+    return known.get(str(intervention), str(intervention))
+
+
+def agreement_label(measure: Any) -> str:
+    """Which agreement of in-silico and measured effects."""
+    known = {
+        "signed": "ρ", "absolute": "ρ of sizes", "signed_controlled": "ρ, expression and composition taken out",
+        "absolute_controlled": "ρ of sizes, expression and composition taken out", "sign_agreement": "equal signs",
+    }  # fmt: skip
+    return known.get(str(measure), str(measure).replace("_", " "))
+
+
 def quantity_label(quantity: Any) -> str:
     """Name of a quantity of the co-expression analysis."""
     known = {

@@ -76,5 +76,7 @@ def test_tables_have_titles_and_headings_in_words(outcomes):
         "In-silico against measured effects", "Every perturbation", "What could be seen", "Perturbations exchanged",
     ]  # fmt: skip
     heads = {c.head for t in tables for c in t.columns}
-    assert {"done in the model", "measure", "zero in silico", "detectable above the null"} <= heads
+    assert {"held against it", "measure", "zero in silico", "detectable above the null"} <= heads
     assert not [h for h in heads if "_" in h], heads
+    cells = {c.text for t in tables for row in t.rows for c in row}
+    assert {"gene taken away", "ρ of sizes", "equal signs"} <= cells and not {"ablate", "signed_controlled"} & cells
