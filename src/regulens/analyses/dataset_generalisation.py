@@ -19,20 +19,18 @@ from regulens.analyses.frozen_choices import (
     frozen_rows,
     retuned_rows,
 )
+from regulens.analyses.frozen_effects import EFFECTS, Found, found_of, minus
 from regulens.analyses.inference import Effect, effects_of
 from regulens.analyses.per_perturbation import (
     METHOD,
     MIN_PERTURBATIONS,
     UNIT,
-    PerPerturbation,
     screen_refused,
     screen_result_of,
 )
 from regulens.errors import ParameterError
 from regulens.provenance import digest_of
 from regulens.stats.heterogeneity import RandomEffects, random_effects
-from regulens.stats.inference import Inference, default_se
-from regulens.stats.jackknife import Deviations
 from regulens.types.endpoints import Endpoint
 from regulens.types.ledger import PlannedTest, TestRecord
 from regulens.types.results import AnalysisOutcome
@@ -65,11 +63,10 @@ DESIGNS = (
     ),
 )  # fmt: skip
 
-#: Effect → its test; all of them are above 0 where the frozen choice holds.
-EFFECTS = {
-    "score": "frozen_score_above_chance", "layer": "", "baseline": "",
-    "over_coexpression": "frozen_order_with_coexpression", "over_gene_level": "frozen_order_with_gene_level",
-    "calls": "frozen_calls_above_chance",
+#: Effect → its test.
+TESTED = {
+    "score": "frozen_score_above_chance", "over_coexpression": "frozen_order_with_coexpression",
+    "over_gene_level": "frozen_order_with_gene_level", "calls": "frozen_calls_above_chance",
 }  # fmt: skip
 
 TABLES = {
@@ -95,62 +92,6 @@ def plan(request: TestRequest) -> tuple[PlannedTest, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Found:
-    """The effects of one set of choices on one set of pairs, with the inference behind each."""
-
-    per: PerPerturbation
-    effects: dict[str, Effect]
-    inference: dict[str, Inference]
-    genes: tuple[str, ...]
-
-
-def _found(per: PerPerturbation, genes: tuple[str, ...]) -> _Found:
-    inference = {}
-    for name in EFFECTS:
-        if name.startswith("over_"):
-            inference[name] = per.differences(name, [f"{name} rival"])
-        else:
-            inference[name] = per.mean([name])
-    effects = {
-        name: effects_of(found, null_value=0.0 if name.startswith("over_") else 0.5)[0]
-        for name, found in inference.items()
-    }
-    return _Found(per=per, effects=effects, inference=inference, genes=genes)
-
-
-def _minus(one: _Found, other: _Found, name: str) -> Effect:
-    """Effect in `one` minus effect in `other`, with the error of perturbations and genes that they may share.
-
-    Deviations of a perturbation or a gene that both have are subtracted before they are squared. The variance of pairs
-    by themselves is not taken off, since pairs of two screens are not independent: the error is rather too large.
-    """
-    a, b = one.effects[name], other.effects[name]
-    if reason := a.undefined or b.undefined:
-        return Effect(value=a.value - b.value, se=np.nan, df=np.nan, method="", n_units=0, unit=UNIT, undefined=reason)
-    moved = []
-    for axis in ("regulator", "target"):
-        sides = []
-        for found in (one, other):
-            values = getattr(found.inference[name], axis)[0]
-            if axis == "regulator":
-                keys = found.per.perturbations
-            else:
-                keys = tuple(found.genes[j] for j in np.unique(found.per.edges.target))
-            sides.append(pd.Series(values, index=pd.Index(keys[: len(values)], dtype=object)))
-        moved.append(sides[0].sub(sides[1], fill_value=0.0).sort_index().to_numpy())
-    d = Deviations(
-        estimate=np.array([a.value - b.value]), regulator=moved[0][None], target=moved[1][None],
-        edge_variance=np.zeros(1),
-    )  # fmt: skip
-    (made,) = effects_of(default_se(d))
-    words = f"two-way delete-one jackknife over {len(moved[0])} perturbations and {len(moved[1])} target genes"
-    return Effect(
-        value=made.value, se=made.se, df=made.df, method=f"{words}, t interval", n_units=made.n_units, unit=UNIT,
-        undefined=made.undefined.replace("regulator", "perturbation"),
-    )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Transfer:
     """Choices of some screens, applied to this one.
 
@@ -169,11 +110,11 @@ class _Transfer:
     choices: Frozen
     digest: str
     first: list[Side]
-    first_frozen: list[_Found]
-    first_nested: list[_Found]
-    frozen: _Found
-    retuned: _Found
-    apart: _Found | str
+    first_frozen: list[Found]
+    first_nested: list[Found]
+    frozen: Found
+    retuned: Found
+    apart: Found | str
 
 
 def run(inp: AnalysisInput) -> AnalysisOutcome:
@@ -213,8 +154,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
         TestRecord(id=test_id(NAME, inp.request, test), undefined=main.apart, n_units=here.per.n)
         if isinstance(main.apart, str)
         else main.apart.effects[effect].record(test_id(NAME, inp.request, test), side="greater", level=level)
-        for effect, test in EFFECTS.items()
-        if test
+        for effect, test in TESTED.items()
     )
     screens, facts = _over_screens(inp, here, sides, level)
     results = tuple(
@@ -294,18 +234,18 @@ def _transfer(
     choices = choose([(s, np.ones(s.per.n, dtype=bool)) for s in first])
     pairs = [s.per.edges.universe_digest for s in first], [len(s.per.edges.label) for s in first]
 
-    def frozen(side: Side) -> _Found:
-        return _found(frozen_rows(side, choices), side.inp.universe.genes)
+    def frozen(side: Side) -> Found:
+        return found_of(frozen_rows(side, choices), side.inp.universe.genes)
 
-    def own(side: Side) -> _Found:
+    def own(side: Side) -> Found:
         rng = inp.rng(f"folds/{NAME}/{universe}/{who}/{side.inp.request.reference}")
-        return _found(retuned_rows(side, folds=folds, rng=rng), side.inp.universe.genes)
+        return found_of(retuned_rows(side, folds=folds, rng=rng), side.inp.universe.genes)
 
     apart = apart_rows(here, first, inp.rng(f"halves/{NAME}/{universe}/{who}"))
     return _Transfer(
         universe=universe, chosen_in=who, choices=choices, digest=digest_of(choices.digest, *pairs), first=first,
         first_frozen=[frozen(s) for s in first], first_nested=[own(s) for s in first], frozen=frozen(here),
-        retuned=own(here), apart=apart if isinstance(apart, str) else _found(apart, here.inp.universe.genes),
+        retuned=own(here), apart=apart if isinstance(apart, str) else found_of(apart, here.inp.universe.genes),
     )  # fmt: skip
 
 
@@ -322,18 +262,18 @@ def _row(t: _Transfer, name: str, level: float) -> tuple[object, ...]:
         low, high = effect.bounds(level)
         return effect.value, low, high
 
-    def mean(found: list[_Found]) -> float:
+    def mean(found: list[Found]) -> float:
         return float(np.mean([f.effects[name].value for f in found]))
 
     here, best = t.frozen.effects[name], t.retuned.effects[name]
     # a difference of screens is one of two: of several that chose together, each has its own row
-    change = _minus(t.frozen, t.first_nested[0], name) if len(t.first) == 1 else None
+    change = minus(t.frozen, t.first_nested[0], name) if len(t.first) == 1 else None
     apart = None if isinstance(t.apart, str) else t.apart.effects[name]
     why = t.apart if isinstance(t.apart, str) else t.apart.effects[name].undefined
     p = np.nan if apart is None or apart.undefined else apart.p_greater()
     return (
         *head, t.choices.words(name), *counts, mean(t.first_frozen), mean(t.first_nested), *ends(here), *ends(apart), p,
-        *ends(best), *ends(change), *ends(_minus(t.retuned, t.frozen, name)), t.digest, here.undefined or why,
+        *ends(best), *ends(change), *ends(minus(t.retuned, t.frozen, name)), t.digest, here.undefined or why,
     )  # fmt: skip
 
 

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from regulens.analyses.base import StatisticsSettings
-from regulens.analyses.dataset_generalisation import DESIGNS, EFFECTS, SPEC, TABLES
+from regulens.analyses.dataset_generalisation import DESIGNS, SPEC, TABLES, TESTED
 from regulens.analyses.frozen_choices import Side, apart_rows, choose, common_pairs, frozen_rows, retuned_rows
+from regulens.analyses.frozen_effects import found_of, minus
 from regulens.analyses.per_perturbation import PerPerturbation
 from regulens.errors import ParameterError
+from regulens.stats.by_row import mean_auroc_deviations
 from regulens.stats.ranking import auroc
 from regulens.testing.worlds.screens import make_screen_input, make_screen_world
 from regulens.types.endpoints import Endpoint
@@ -56,7 +58,7 @@ def test_every_planned_test_is_recorded_under_the_endpoint_of_screens(planted, o
     assert {r.endpoint for r in outcome.results} == {Endpoint.PERTURBATION_RESPONSE}
     for name, columns in TABLES.items():
         assert list(outcome.tables[name].columns) == columns
-    assert [d.name for d in DESIGNS] == [t for t in EFFECTS.values() if t]
+    assert [d.name for d in DESIGNS] == list(TESTED.values())
 
 
 def test_what_attention_knows_of_both_screens_carries_over(outcome):
@@ -220,6 +222,42 @@ def test_a_screen_without_perturbations_enough_is_left_out_with_its_reason(plant
     assert all("not at hand" in r.undefined for r in alone.records)
     with pytest.raises(ParameterError, match="at least 2 folds"):
         SPEC.run(replace(planted, parameters={"folds": 1}))
+
+
+def test_what_pairs_contribute_is_the_variance_of_independent_pairs(planted, second):
+    chosen = choose([(Side.build(second), all_of(Side.build(second)))])
+    found = found_of(frozen_rows(Side.build(planted), chosen), planted.universe.genes)
+    scores, rows = found.per.edges.score, found.per.rows
+    plain = mean_auroc_deviations(scores("score")[None], rows)
+    assert np.square(found.influence("score")).sum() == pytest.approx(plain.edge_variance[0])
+    paired = mean_auroc_deviations(scores("over_coexpression")[None], rows, baseline=scores("over_coexpression rival"))
+    assert np.square(found.influence("over_coexpression")).sum() == pytest.approx(paired.edge_variance[0])
+    same = minus(found, found, "score")
+    assert same.value == 0
+    assert "standard error is 0" in same.undefined
+
+
+def coverage(worlds):
+    """Share of worlds with the same responders twice in which the interval of the change holds 0."""
+    out = []
+    for seed in range(worlds):
+        inp = made("planted_network", seed=seed, n_genes=100)
+        table = SPEC.run(inp).tables["generalisation"].set_index(["universe", "effect"])
+        for universe in ("own", "shared"):
+            rows = table.loc[[(universe, e) for e in ("score", "baseline", "over_coexpression", "over_gene_level")]]
+            out.append(((rows["change_low"] <= 0) & (rows["change_high"] >= 0)).to_numpy())
+    return np.mean(out, axis=0)
+
+
+def test_the_interval_of_a_change_holds_none_where_there_is_none():
+    assert coverage(10).min() >= 0.75
+
+
+@pytest.mark.long
+def test_coverage_of_the_change_in_many_worlds():
+    found = coverage(150)
+    assert found.min() >= 0.91
+    assert found.max() < 1.0
 
 
 def without_knowledge(world, rng, *, margin):

@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.special import stdtrit
 
 from regulens.errors import AlignmentError, ParameterError
 from regulens.stats.by_row import Rows, mean_auroc_deviations
@@ -65,26 +66,33 @@ def _world(rng, *, n=25, genes=120, propensity=1.0, margin=1.0):
 
 
 def rejections(worlds, seed):
-    """Share of worlds in which the two-way test, and the twin that flips perturbations alone, reject at 5 %."""
+    """Share of worlds in which the two-way test, and the twin that flips perturbations alone, reject at 5 %.
+
+    Last, the share in which the 95 % interval of the mean over the grid holds the truth.
+    """
     rng = np.random.default_rng(seed)
     out = []
     for _ in range(worlds):
         estimate, two_way, alone = _world(rng)
-        out.append([flipped_curve(estimate, load, draws=199, rng=rng).p <= 0.05 for load in (two_way, alone)])
+        rejected = [flipped_curve(estimate, load, draws=199, rng=rng).p <= 0.05 for load in (two_way, alone)]
+        se = np.sqrt(np.square(two_way.mean(axis=0)).sum())
+        out.append([*rejected, abs(estimate.mean()) <= stdtrit(24, 0.975) * se])
     return np.mean(out, axis=0)
 
 
 def test_level_holds_when_genes_are_shared_and_flips_of_perturbations_alone_do_not():
-    two_way, alone = rejections(120, seed=3)
+    two_way, alone, held = rejections(120, seed=3)
     assert two_way <= 0.11
     assert alone >= 0.12
+    assert held >= 0.89
 
 
 @pytest.mark.long
 def test_level_in_many_worlds():
-    two_way, alone = rejections(1000, seed=4)
+    two_way, alone, held = rejections(1000, seed=4)
     assert two_way <= 0.07
     assert alone >= 0.15
+    assert held >= 0.93
 
 
 def test_the_loading_has_the_two_way_standard_error():
