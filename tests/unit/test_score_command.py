@@ -150,6 +150,12 @@ def test_excluding_leaves_pairs_that_all_tables_list(study):
     found = {(universe.regulators[a], universe.genes[b]) for a, b in zip(i, j)}
     assert found == {p for p in both if p[0] in sources}
     assert universe.counts["listed_by_all"] == universe.counts["candidates"] == len(found)
+    whole = prepare(plan_of_edges([study / "top.tsv.gz", study / "signed.csv"], study / "ref.tsv")).universes["ref"]
+    left = {k: universe.counts[f"unlisted_{k}"] for k in ("left_out", "positives_left_out")}
+    assert left == {
+        "left_out": int(whole.candidate.sum()) - len(found),
+        "positives_left_out": int(whole.positive.sum() - universe.positive.sum()),
+    }
     assert any("biased by their selection" in r for r in universe.restrictions)
 
 

@@ -113,7 +113,7 @@ def refusal(edges: LabelledEdges) -> str:
 def dropped_of(edges: LabelledEdges) -> dict[str, int]:
     """What left the universe before any number was made."""
     return {
-        "pairs never seen together by attention, or of a constant gene": edges.n_missing,
+        "pairs without attention, or of a constant gene": edges.n_missing,
         "positives among them": edges.n_missing_positive,
     }
 

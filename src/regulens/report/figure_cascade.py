@@ -25,6 +25,7 @@ from regulens.report.figure_style import (
 from regulens.report.model import RunView
 from regulens.report.numbers import estimate, is_missing
 from regulens.report.wording import interval_words, score_label
+from regulens.types.nouns import ATTENTION
 
 #: Rungs in order: (group, step, label, whether the score is attention itself).
 RUNGS: tuple[tuple[str, str, str, bool], ...] = (
@@ -55,6 +56,9 @@ def cascade(view: RunView) -> Figure | None:
     if not found:
         return None
     rungs = [g for g in RUNGS if any(step == g[1] for _, _, step in found)]
+    if view.noun != ATTENTION:  # there are no layers and heads to pool over or to choose from
+        rungs = [(*g[:2], "|weight|" if g[1] == "pooled" else g[2], g[3]) for g in rungs if g[1] != "layer"]
+        found = {k: row for k, row in found.items() if k[2] != "layer"}
     references = [r for r in view.references if any(ref == r for _, ref, _ in found)]
     models = [m["name"] for m in view.models if any(name == m["name"] for name, _, _ in found)]
     places, headings, y, last = {}, [], 0.0, None

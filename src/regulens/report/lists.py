@@ -24,14 +24,22 @@ def notice(view: RunView) -> list[str]:
         table = view.list_of(model["name"])
         if not table or table["complete"]:
             continue
-        lists = "; ".join(_within(name, row) for name, row in table["within"].items())
         what = f"{view.label(model['name'])} is a truncated list ({table['list'].removeprefix('truncated: ')})."
         if table["absent"] == "exclude":
+            lost = "; ".join(_left_out(view, name) for name in table["within"])
             then = "Every number is over pairs that the tables list, and so over what they chose to list."
+            out.append(f"{what} {then} Left out because they are not listed: {lost}.")
         else:
+            lists = "; ".join(_within(name, row) for name, row in table["within"].items())
             then = "Pairs that it does not list tie last, below all that it lists."
-        out.append(f"{what} {then} Of the pairs looked at: {lists}.")
+            out.append(f"{what} {then} Of the pairs looked at: {lists}.")
     return out
+
+
+def _left_out(view: RunView, name: str) -> str:
+    counts = view.universe(name).get("counts", {})
+    positives = count(counts.get("unlisted_positives_left_out"))
+    return f"{count(counts.get('unlisted_left_out'))} pairs for {name}, {positives} of them positives"
 
 
 def _within(name: str, row: Row) -> str:

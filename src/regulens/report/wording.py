@@ -411,7 +411,8 @@ def universe_sentence(view: RunView, endpoint: str = "reference_recovery") -> st
     """End of every caption: endpoint, universes and cells."""
     where = "; ".join(universe_words(view, r) for r in view.names_of(endpoint))
     cells = view.run.get("cells", {})
-    return f"Endpoint: {endpoint.replace('_', ' ')}. {where}. {count(cells.get('n_cells'))} cells."
+    read = f" {count(cells.get('n_cells'))} cells." if cells.get("n_cells") != 0 else ""
+    return f"Endpoint: {endpoint.replace('_', ' ')}. {where}.{read}"
 
 
 def interval_words(view: RunView) -> str:

@@ -200,6 +200,11 @@ def with_listed(universe: EdgeUniverse, adapters: Mapping[str, Any], *, sources:
         "listed_by_all": int((np.logical_and.reduce(list(masks.values())) & candidate).sum()),
         "positives_listed_by_any": int((np.logical_or.reduce(list(masks.values())) & positive).sum()),
     }
+    if excluding:
+        counts |= {
+            "unlisted_left_out": int((universe.candidate & ~candidate).sum()),
+            "unlisted_positives_left_out": int((universe.positive & ~candidate).sum()),
+        }
     return replace(universe, candidate=candidate, positive=positive, counts=counts, restrictions=tuple(words))
 
 
