@@ -26,7 +26,14 @@ from regulens.run.listed import (
     no_cells,
     with_listed,
 )
-from regulens.run.screens import PreparedScreen, check_controls, prepare_screen, screen_name, screen_needs_unmet
+from regulens.run.screens import (
+    PreparedScreen,
+    check_controls,
+    prepare_screen,
+    same_file,
+    screen_name,
+    screen_needs_unmet,
+)
 from regulens.types.cells import ROLES, Cells
 from regulens.types.edges import EdgeUniverse
 from regulens.types.ledger import PlannedTest
@@ -232,7 +239,9 @@ def _read_cells(plan: Plan) -> Cells:
 def _controls(cells: Cells, plan: Plan, screens: dict[str, PreparedScreen]) -> tuple[Cells, str]:
     """The control cells only, where the cells carry perturbations; and what was done, in words."""
     c = plan.cells
-    own = next((s for s in screens.values() if s.cells is not None and s.section.source == c.source), None)
+    own = next(
+        (s for s in screens.values() if s.cells is not None and same_file(plan, s.section.source, c.source)), None
+    )
     if own is not None and own.cells is not None:
         keep = cells.obs.index.isin(own.cells.obs.index[own.cells.obs["control"]])
         words = f"control cells of {own.name}"

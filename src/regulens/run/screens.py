@@ -98,6 +98,11 @@ def screen_name(section: ScreenSection) -> str:
     return f"{name}-{section.only}" if section.only else name
 
 
+def same_file(plan: Plan, one: str, other: str) -> bool:
+    """Whether two sources of a plan are one file, however their paths are written."""
+    return Path(plan.resolve(one)).resolve() == Path(plan.resolve(other)).resolve()
+
+
 def check_controls(plan: Plan) -> None:
     """A control label of the cells needs a column, or a screen of the same file that names it.
 
@@ -109,7 +114,7 @@ def check_controls(plan: Plan) -> None:
     cells = plan.cells
     if cells.control is None or cells.perturbation is not None:
         return
-    if not any(s.source == cells.source for s in plan.screens):
+    if not any(same_file(plan, s.source, cells.source) for s in plan.screens):
         message = (
             f"The plan has 1 problem: cells.control: expected the column that '{cells.control}' stands in, got "
             "none; name it as cells.perturbation"

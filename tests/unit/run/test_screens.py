@@ -49,6 +49,17 @@ def test_attention_is_read_in_control_cells_only(study, finished):
     assert screen["n_controls"] == n_controls and screen["n_cells"] == cells.n_obs
 
 
+def test_a_file_is_the_same_file_however_its_path_is_written(study, tmp_path, monkeypatch):
+    """A relative and an absolute path of one file: perturbed cells must not slip in as unperturbed ones."""
+    monkeypatch.chdir(study[0])
+    plan = study[1]
+    screen = plan.model_dump(mode="json")["screens"][0] | {"source": "screen.h5ad"}
+    found = preview(
+        plan.with_overrides({"screens": [screen], "cells.perturbation": None, "cells.control": None})
+    ).to_dict()
+    assert found["cells"]["n_cells"] == found["screens"][0]["n_controls"]
+
+
 def test_pairs_are_perturbed_genes_and_responders(finished):
     (universe,) = finished.record["universes"]
     responders = pd.read_csv(finished.path / "tables" / "responders__tiny-screen.tsv", sep="\t")
