@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -50,8 +50,9 @@ def found_of(per: PerPerturbation, genes: tuple[str, ...]) -> Found:
         name: per.differences(name, [f"{name} rival"]) if name.startswith("over_") else per.mean([name])
         for name in EFFECTS
     }
+    units = per.n if per.cluster is None else len(np.unique(per.cluster))  # halves of a perturbation are one unit
     effects = {
-        name: effects_of(found, null_value=0.0 if name.startswith("over_") else 0.5)[0]
+        name: replace(effects_of(found, null_value=0.0 if name.startswith("over_") else 0.5)[0], n_units=units)
         for name, found in inference.items()
     }
     return Found(per=per, effects=effects, inference=inference, genes=genes)

@@ -66,6 +66,7 @@ def test_what_attention_knows_of_both_screens_carries_over(outcome):
         r = record(outcome, name)
         assert r.p_raw < 0.001, name
         assert r.low > 0, name
+        assert r.n_units == outcome.facts["n_perturbations"]  # not the halves of them
     table = outcome.tables["generalisation"].set_index(["universe", "effect"])
     assert set(table.index.get_level_values("universe")) == {"own", "shared"}
     change = table.loc[("own", "score")]
