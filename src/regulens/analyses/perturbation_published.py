@@ -81,9 +81,10 @@ def relabelled(inp: AnalysisInput, how: Configuration, *, use: str) -> ResponseL
     controls = np.flatnonzero(screen.cells.obs["control"].to_numpy(dtype=bool))
     if len(controls) > how.controls:
         controls = np.sort(inp.rng(use).choice(controls, how.controls, replace=False))
-    effects = effects_of(
-        screen.cells, test=how.test, controls=controls, perturbations=inp.universe.regulators, jobs=inp.jobs
-    )
+    effects = effects_of(  # Welch to the letter, silent groups and all, as it was published
+        screen.cells, test=how.test, controls=controls, perturbations=inp.universe.regulators, borrow=False,
+        jobs=inp.jobs,
+    )  # fmt: skip
     return ResponseLabels.build(effects, LabelRule(min_effect=how.min_effect))
 
 
