@@ -160,6 +160,50 @@ def test_a_rule_can_be_asked_for(cells, weights, rule):
     assert np.nanmax(np.abs(found.effect - usual.effect)) <= 1e-5
 
 
+@pytest.mark.parametrize("family", ["aido_cell", "c2s", "scfoundation", "scprint", "uce"])
+def test_every_family_answers_or_says_why_not(tmp_path, cells, family):
+    """By the family's rule or, where there is none, with tokens removed; a gene in several pieces cannot be swapped."""
+    adapter = models.load(f"{family}:{write_family(family, tmp_path / family, cells.genes)}")
+    named, bare = ANSWERS[family]
+    assert (cannot_run(adapter, "family") == "") == named
+    found = effects(adapter, cells, ("G000", "G006"), rule="family" if named else "remove")
+    ablate = found["ablate"]
+    there = np.isfinite(ablate.effect)
+    assert not ablate.signed and there.any() and (ablate.effect[there] >= 0).all()
+    assert ("swap" in found) == bare
+    assert np.nanmax(ablate.effect) > 0
+
+
+#: Family → whether it has a rule of its own, and whether its genes are single tokens that can be swapped.
+ANSWERS = {
+    "aido_cell": (True, True), "scfoundation": (True, True), "scprint": (False, True), "uce": (False, False),
+    "c2s": (False, False),
+}  # fmt: skip
+
+
+def test_no_family_is_forgotten_and_those_without_tokens_say_so(tmp_path, cells):
+    from regulens.testing.checkpoint_scvi import write_scvi
+
+    assert {*ANSWERS, "scgpt", "geneformer"} | {"scvi", "edges"} == set(models.FAMILIES.names())
+    table = tmp_path / "edges.tsv"
+    table.write_text("source\ttarget\tweight\nG000\tG001\t0.5\nG001\tG002\t0.2\n", encoding="utf-8")
+    folder = write_scvi(tmp_path / "scvi", vocab=cells.genes.symbols)
+    for spec in (f"scvi:{folder}", f"edges:{table}"):
+        assert "no tokens of genes" in cannot_run(models.load(spec), "family")
+
+
+def write_family(family, folder, genes):
+    from importlib import import_module
+
+    module = import_module(f"regulens.testing.checkpoint_{family}")
+    size = {"n_layers": 2, "n_heads": 2, "width": 16}
+    if family == "scprint":
+        return module.write_scprint(folder, genes=list(genes.ensembl), **size)
+    if family == "uce":
+        return module.write_uce(folder, symbols=genes.symbols, **size)
+    return getattr(module, f"write_{family}")(folder, vocab=genes.symbols, **size)
+
+
 def test_models_that_cannot_be_asked_say_why(cells, weights):
     assert "scores were given as a table" in cannot_run(None, "family")
     assert "takes no edits" in cannot_run(ToyAdapter(("A", "B")), "family")
