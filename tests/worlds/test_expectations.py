@@ -32,7 +32,10 @@ from regulens.verdicts import RULES
 
 SEEDS = 3
 #: Analyses that take seconds per world; one world each here, as many as the others in the long version.
-HEAVY = ("cross_fitted_residual", "grn_method_baselines", "cssi", "cell_count_scaling", "composition_control")
+HEAVY = (
+    "cross_fitted_residual", "grn_method_baselines", "cssi", "cell_count_scaling", "composition_control",
+    "perturbation_baselines", "incremental_value", "propensity_matched", "design_sensitivity", "calibration",
+)  # fmt: skip
 #: Tests that no world is known for in which they must answer; docs/calibration.md says so.
 UNSEEN = {"interaction"}
 LIGHT = [n for n in ANALYSES.names() if n not in HEAVY]
