@@ -41,11 +41,13 @@ def _twice_midranks(values, order, n_order, other, out):
 
 
 @kernel
-def _rows_with_rows(a, b, order_a, order_b, n_a, n_b, rho, count):
+def _rows_with_rows(a, b, order_a, order_b, n_a, n_b, as_before, rho, count):
     rank_a, rank_b = np.zeros(a.shape[1], np.int64), np.zeros(a.shape[1], np.int64)
     for i in range(a.shape[0]):
+        n = 0
         for j in range(b.shape[0]):
-            n = _twice_midranks(a[i], order_a[i], n_a[i], b[j], rank_a)
+            if j == 0 or not as_before[j]:  # the same columns as in the row before: the same ranks
+                n = _twice_midranks(a[i], order_a[i], n_a[i], b[j], rank_a)
             _twice_midranks(b[j], order_b[j], n_b[j], a[i], rank_b)
             count[i, j] = n
             centre = n + 1  # twice the mean rank
@@ -90,7 +92,9 @@ def rows_with_rows(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray
         raise AlignmentError(message)
     rho, count = np.full((len(a), len(b)), np.nan), np.zeros((len(a), len(b)), dtype=np.int64)
     orders = [np.argsort(x, axis=1, kind="stable") for x in (a, b)]  # missing values sort to the end
-    _rows_with_rows(a, b, *orders, *((~np.isnan(x)).sum(axis=1) for x in (a, b)), rho, count)
+    missing = np.isnan(b)
+    as_before = np.append(False, (missing[1:] == missing[:-1]).all(axis=1))
+    _rows_with_rows(a, b, *orders, (~np.isnan(a)).sum(axis=1), (~missing).sum(axis=1), as_before, rho, count)
     return rho, count
 
 

@@ -16,6 +16,7 @@ def test_every_entry_is_scipys_spearman_over_shared_columns():
     a, b = rng.integers(0, 6, (5, 40)).astype(float), rng.normal(size=(4, 40)).round(1)
     a[rng.random(a.shape) < 0.2], b[rng.random(b.shape) < 0.3] = np.nan, np.nan
     a[4] = np.where(np.isnan(a[4]), np.nan, 3.0)  # constant
+    b[2] = np.where(np.isnan(b[1]), np.nan, rng.normal(size=40))  # missing where the row before is
     rho, count = rows_with_rows(a, b)
     for i in range(5):
         for j in range(4):
