@@ -8,7 +8,6 @@ import numpy as np
 
 from regulens.analyses.base import AnalysisInput
 from regulens.analyses.design_grid import Cell, laid_out
-from regulens.analyses.design_scores import RIVAL
 from regulens.analyses.inference import Effect
 from regulens.analyses.per_perturbation import UNIT
 from regulens.stats.specification_curve import CurveTest, flipped_curve, two_way_loading
@@ -89,10 +88,8 @@ def grid_curve(inp: AnalysisInput, cells: list[Cell], contrast: str, common: fro
 
 def _by_perturbation(cells: list[Cell], contrast: str) -> np.ndarray:
     """What each perturbation adds to each design's mean lead: signs of perturbations alone, genes held fixed."""
-    index = {p: i for i, p in enumerate(sorted({p for c in cells for p in c.per.perturbations}))}
+    index = {p: i for i, p in enumerate(sorted({p for c in cells for p in c.perturbations}))}
     out = np.zeros((len(cells), len(index)))
     for row, cell in zip(out, cells):
-        other = cell.baseline if contrast == "gene_level" else RIVAL
-        gap = cell.per.values(cell.per.names[0]) - cell.per.values(other)
-        row[[index[p] for p in cell.per.perturbations]] = gap / cell.per.n
+        row[[index[p] for p in cell.perturbations]] = cell.gaps[contrast] / cell.n
     return out

@@ -23,12 +23,14 @@ CONTRASTS = ("gene_level", "coexpression")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cell:
-    """One design and what it gives.
+    """One design and what it gives; its pairs are not kept, since a grid has many designs.
 
     Parameters
     ----------
     genes
         Number of target genes.
+    undefined
+        Why there is no number, or an empty string.
     auroc
         Mean over perturbations, of attention, minus 0.5.
     baseline
@@ -39,8 +41,12 @@ class Cell:
         By contrast: attention minus rival.
     found
         By contrast: the inference behind it.
-    per
-        Perturbations and pairs.
+    gaps
+        By contrast: attention minus rival in every perturbation.
+    perturbations
+        Those that are evaluated.
+    targets
+        Genes that some pair has.
     """
 
     test: str
@@ -53,31 +59,38 @@ class Cell:
     rivals: dict[str, float]
     leads: dict[str, Effect]
     found: dict[str, Inference]
-    per: PerPerturbation
+    gaps: dict[str, np.ndarray]
+    perturbations: tuple[str, ...]
     targets: tuple[str, ...]
+    n_pos: int
+    n_neg: int
+    universe_digest: str
+    undefined: str
 
     @property
-    def undefined(self) -> str:
-        """Why there is no number."""
-        return self.per.refusal or self.auroc.undefined
+    def n(self) -> int:
+        """Number of perturbations."""
+        return len(self.perturbations)
 
     def lead_in(self, contrast: str, perturbations: frozenset[str]) -> float:
         """Mean lead over some of the cell's perturbations only."""
-        keep = np.array([p in perturbations for p in self.per.perturbations], dtype=bool)
-        other = self.baseline if contrast == "gene_level" else RIVAL
-        gap = self.per.values(self.per.names[0]) - self.per.values(other)
-        return float(gap[keep].mean()) if keep.any() else float("nan")
+        keep = np.array([p in perturbations for p in self.perturbations], dtype=bool)
+        return float(self.gaps[contrast][keep].mean()) if keep.any() else float("nan")
 
 
 def evaluated(per: PerPerturbation, targets: tuple[str, ...], **design: object) -> Cell:
-    """Attention among its rivals on the pairs of one design."""
+    """Attention among its rivals on the pairs of one design; `targets` are the genes that pairs number."""
     name = per.names[0]
     means = [float(per.values(b).mean()) if per.n else float("nan") for b in BASELINES]
     best = BASELINES[int(np.argmax(means))] if per.n else BASELINES[0]
     gaps = per.differences(name, [best, RIVAL])
     rival = float(per.values(RIVAL).mean()) if per.n else float("nan")
+    auroc, edges = per.above_chance(name), per.edges
     return Cell(
-        auroc=per.above_chance(name), baseline=best, per=per, targets=targets,
+        auroc=auroc, baseline=best, perturbations=per.perturbations, undefined=per.refusal or auroc.undefined,
+        targets=tuple(targets[j] for j in np.unique(edges.target)), n_pos=edges.n_pos, n_neg=edges.n_neg,
+        universe_digest=edges.universe_digest,
+        gaps={c: per.values(name) - per.values(o) for c, o in zip(CONTRASTS, (best, RIVAL))},
         rivals={"gene_level": max(means), "coexpression": rival},
         leads=dict(zip(CONTRASTS, effects_of(gaps))),
         found={c: part_of(gaps, np.array([k])) for k, c in enumerate(CONTRASTS)},
@@ -126,16 +139,15 @@ def _edges(scores: SetScores, positive: np.ndarray, pairs: np.ndarray, *, name: 
 
 def laid_out(cells: list[Cell], contrast: str) -> list[Inference]:
     """The inference of every cell on one axis of perturbations and one of genes, 0 where they take no part."""
-    perturbation = {p: i for i, p in enumerate(sorted({p for c in cells for p in c.per.perturbations}))}
+    perturbation = {p: i for i, p in enumerate(sorted({p for c in cells for p in c.perturbations}))}
     gene = {g: j for j, g in enumerate(sorted({g for c in cells for g in c.targets}))}
     out = []
     for cell in cells:
         found = cell.found[contrast]
         row, column = np.zeros((1, len(perturbation))), np.zeros((1, len(gene)))
         if not found.undefined[0]:
-            row[0, [perturbation[p] for p in cell.per.perturbations]] = found.regulator[0]
+            row[0, [perturbation[p] for p in cell.perturbations]] = found.regulator[0]
             if found.target.shape[1]:
-                here = np.unique(cell.per.edges.target)
-                column[0, [gene[cell.targets[j]] for j in here]] = found.target[0]
+                column[0, [gene[g] for g in cell.targets]] = found.target[0]
         out.append(replace(found, regulator=row, target=column))
     return out

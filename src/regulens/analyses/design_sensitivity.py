@@ -153,7 +153,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
         for cell in grid_cells(inp, scores, made, alphas=choices.alphas, min_effects=choices.min_effects)
     ]
     usable = [c for c in cells if not c.undefined]
-    common = frozenset.intersection(*(frozenset(c.per.perturbations) for c in cells))
+    common = frozenset.intersection(*(frozenset(c.perturbations) for c in cells))
     own = _own_design(inp, study)
     level = 1 - inp.request.settings.alpha
     grid = pd.DataFrame(
@@ -162,14 +162,14 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     )
     levels = _levels(choices, sets, made, table=table, way=way, why=why)
     if not usable:
-        most = max(cells, key=lambda c: c.per.n)
+        most = max(cells, key=lambda c: c.n)
         reason = f"none of {len(cells)} designs can be evaluated; in the one with most: {most.undefined}"
         outcome = screen_refused(inp, NAME, DESIGNS, reason, per=study, tables=TABLES)
         outcome.tables.update(design_grid=grid, design_levels=levels)  # how few each design keeps
         return outcome
     curves = {c: grid_curve(inp, usable, c, common) for c in CONTRASTS}
     records = tuple(
-        _record(inp, f"attention_leads_{c}", curves[c], len({p for one in usable for p in one.per.perturbations}))
+        _record(inp, f"attention_leads_{c}", curves[c], len({p for one in usable for p in one.perturbations}))
         for c in CONTRASTS
     )
     missed = choices.asked(table=table) - len(cells)
@@ -215,12 +215,12 @@ def _row(cell: Cell, part: str, way: GeneSets, common: frozenset[str], level: fl
     for name, effect in cell.leads.items():
         low, high = effect.bounds(level)
         leads[name] = (effect.value, low, high)
-    n_common = sum(p in common for p in cell.per.perturbations)
+    n_common = sum(p in common for p in cell.perturbations)
     bad = bool(cell.undefined)
     gone = (np.nan,) * 3
     return (
         part, cell.test, np.nan if cell.controls < 0 else cell.controls, cell.min_effect, cell.alpha, cell.genes, way,
-        cell.per.n, cell.per.edges.n_pos, cell.per.edges.n_neg,
+        cell.n, cell.n_pos, cell.n_neg,
         *(gone if bad else (at["value"], at["low"], at["high"])),
         np.nan if bad else cell.rivals["coexpression"], *(gone if bad else leads["coexpression"]),
         "" if bad else cell.baseline, np.nan if bad else cell.rivals["gene_level"],
@@ -244,7 +244,7 @@ def _result(
     inp: AnalysisInput, study: PerPerturbation, cells: list[Cell], contrast: str, curve: GridCurve
 ) -> EvaluationResult:
     """The mean lead over the grid; counts are those of the design with fewest positives."""
-    least = min(cells, key=lambda c: c.per.edges.n_pos).per.edges
+    least = min(cells, key=lambda c: c.n_pos)
     estimate = curve.mean.estimate(null_value=0.0, level=1 - inp.request.settings.alpha)
     if not np.isfinite(curve.mean.value):
         estimate = Undefined(reason="no design has a number")
@@ -253,8 +253,8 @@ def _result(
         metric="mean_perturbation_auroc_difference", null_value=0.0, stream=inp.stream_name(curve.stream),
     )  # fmt: skip
     return replace(
-        made, n_pos=least.n_pos, n_neg=least.n_neg, n_regulators=min(c.per.n for c in cells),
-        universe_digest=digest_of([c.per.edges.universe_digest for c in cells]),
+        made, n_pos=least.n_pos, n_neg=least.n_neg, n_regulators=min(c.n for c in cells),
+        universe_digest=digest_of([c.universe_digest for c in cells]),
     )  # fmt: skip
 
 
