@@ -128,6 +128,7 @@ DECISIVE = {
     "beyond_prominence": ("pooled", "baseline", "gene_model", "marginal", "matched"),
     "beyond_coexpression": ("pooled", "coexpression"),
     "beyond_degree": ("pooled", "degree"),
+    "predicts_response": ("pooled", "baseline", "response_propensity", "gene_model", "coexpression"),
 }
 
 
@@ -198,7 +199,7 @@ def card_facts(view: RunView, verdict: dict[str, Any]) -> list[tuple[str, str]]:
     facts = [("n⁺", count(row["n_pos"])), ("n⁻", count(row["n_neg"])), (units, count(row["n_regulators"]))]
     if row.get("strictest_null"):
         facts.append(("strictest null beaten", score_label(row["strictest_null"])))
-    else:
+    elif verdict["reference"] not in view.screens:  # what a score about responses has to beat is in the rule
         facts.append(("strictest null beaten", "none"))
     if not is_missing(row.get("mde")):
         facts.append(("detectable from AUROC", fixed(row["mde"])))

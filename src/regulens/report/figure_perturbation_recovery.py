@@ -26,14 +26,20 @@ def perturbation_recovery(view: RunView) -> Figure | None:
     if not found:
         return None
     models = [m["name"] for m in view.models if any(m["name"] in f for f in found.values())]
+    layered = _has_layers(view)
     fig = new_figure(0.9 + 4.1 * len(found) + 0.12 * len(models))
-    grid = fig.subplots(len(found), 2, squeeze=False, width_ratios=(1, 1.15))
-    for (left, right), (screen, tables) in zip(grid, found.items()):
+    grid = fig.subplots(len(found), 2, squeeze=False, width_ratios=(1, 1.15)) if layered else None
+    alone = None if layered else fig.subplots(len(found), 1, squeeze=False)
+    for line, (screen, tables) in enumerate(found.items()):
+        left, right = (alone[line, 0], None) if grid is None else grid[line]
         n = 0
         for (model, rows), shift in zip(tables.items(), offsets(len(tables), 0.16)):
             n = max(n, _perturbations(left, view, model, screen, rows))
-            _layers(right, view, model, screen, shift)
+            if right is not None:
+                _layers(right, view, model, screen, shift)
         _frame(left, f"{shorten(screen, 30)}: {count(n)} perturbations")
+        if right is None:
+            continue
         right.axhline(0.5, color=INK, lw=0.9, ls=_DASH, zorder=1)
         if not right.lines[:-1]:
             right.set_visible(False)
@@ -43,16 +49,23 @@ def perturbation_recovery(view: RunView) -> Figure | None:
         right.set_xlabel("layer, counted from zero")
         right.set_ylabel("mean AUROC over perturbations")
         right.grid(axis="y", color=FAINT, lw=0.8)
+    means = "mean, interval; right: perturbed gene attends" if layered else "mean, interval"
+    other = Line2D(
+        [], [], color=MUTED, marker="o", mfc="white", lw=1.0, ls=_DASH, ms=5, label="right: the other gene attends"
+    )
     extra = (
         Line2D([], [], color=MUTED, marker="o", lw=0, ms=4.5, alpha=0.5, label="one perturbation"),
-        Line2D([], [], color=MUTED, marker="o", lw=1.4, ms=6, label="mean, interval; right: perturbed gene attends"),
-        Line2D(
-            [], [], color=MUTED, marker="o", mfc="white", lw=1.0, ls=_DASH, ms=5, label="right: the other gene attends"
-        ),
+        Line2D([], [], color=MUTED, marker="o", lw=1.4, ms=6, label=means),
+        *((other,) if layered else ()),
         Line2D([], [], color=INK, lw=0.9, ls=_DASH, label="chance (0.5)"),
     )
     legend(fig, view, models, extra=extra)
     return fig
+
+
+def _has_layers(view: RunView) -> bool:
+    """Whether some model has layers to draw; an edge table has none."""
+    return any(True for _ in view.of(NAME, "pert_layers"))
 
 
 def _frame(ax: Axes, title: str) -> None:
@@ -122,11 +135,15 @@ def _layers(ax: Axes, view: RunView, model: str, screen: str, shift: float) -> N
 
 def caption(view: RunView) -> str:
     """What is drawn."""
+    layered = _has_layers(view)
+    layers = (
+        "Right: mean over perturbations of every layer, both directions; the shaded band is co-expression. The best of "
+        "several layers is a selection; the table of the nested choice says what it is worth. "
+    )
     return (
-        "Left: one point per perturbation, attention of the control cells against co-expression in the same cells; "
-        "large: the means with intervals. Above the diagonal attention ranks the genes that respond better. Right: "
-        "mean over perturbations of every layer, both directions; the shaded band is co-expression. The best of "
-        "several layers is a selection; the table of the nested choice says what it is worth. Bars: "
+        f"{'Left: one' if layered else 'One'} point per perturbation, attention of the control cells against "
+        "co-expression in the same cells; large: the means with intervals. Above the diagonal attention ranks the "
+        f"genes that respond better. {layers if layered else ''}Bars: "
         f"{100 * (1 - view.alpha):g} % intervals over perturbations and target genes, which perturbations share."
     )
 
