@@ -231,7 +231,8 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     scores = inp.attention[request.direction]
     layers = layer_names(scores)
     names = list(dict.fromkeys([primary, *layers]))
-    other = next((d for d in inp.attention if d != request.direction), None)
+    # A score without layers has the same numbers under both directions.
+    other = next((d for d in inp.attention if d != request.direction and layers), None)
     sets = [scores.select(names)]
     if other is not None:
         sets.append(_renamed(inp.attention[other].select([primary]), other))
