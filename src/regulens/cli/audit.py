@@ -71,7 +71,7 @@ def print_verdicts(run: Run) -> None:
     console = out()
     labels = {m["name"]: m["label"] for m in run.record["models"]}
     against = {(True, True): "reference or screen", (False, True): "screen"}
-    held = against.get((bool(run.record["references"]), bool(run.record["screens"])), "reference")
+    held = against.get((bool(run.record.get("references")), bool(run.record.get("screens"))), "reference")
     shown = table("Verdicts", "claim", "model", held, "verdict")
     for verdict in run.record["verdicts"]:
         state, model = verdict["state"], verdict["model"]

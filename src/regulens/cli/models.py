@@ -33,7 +33,7 @@ def list_(as_json: Annotated[bool, _AS_JSON] = False) -> None:
     console = out()
     shown = table("Families", "use as", "what it is", "options", "from")
     for row in families:
-        shown.add_row(f"{row['name']}:FOLDER", row["summary"], "; ".join(row["options"]) or "-", row["origin"])
+        shown.add_row(f"{row['name']}:{_place(row)}", row["summary"], "; ".join(row["options"]) or "-", row["origin"])
     console.print(shown)
     console.print()
     shown = table("Bundled", "use as", "what it is")
@@ -189,6 +189,13 @@ def _training_cells(
         raise ParameterError(message)
     rows = np.flatnonzero(found.obs["control"].to_numpy())
     return [found.cells.load(rows)]
+
+
+def _place(row: dict[str, str]) -> str:
+    """What a family is read from: a folder of weights, or one file."""
+    from regulens.models import FAMILIES
+
+    return "FOLDER" if row["summary"].startswith("broken:") or not FAMILIES[row["name"]].of_file else "FILE"
 
 
 def _options(row: dict[str, str]) -> list[str]:

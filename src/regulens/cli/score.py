@@ -195,13 +195,22 @@ def _print_table(name: str, facts: dict[str, Any]) -> None:
         console.print(f"  {note}", markup=False, soft_wrap=True)
     for reference, n in facts["within"].items():
         console.print(
-            f"  {reference}: lists {n['listed']:,} of {n['pairs']:,} pairs looked at ({100 * n['share']:.2g} %), "
+            f"  {reference}: lists {n['listed']:,} of {n['pairs']:,} pairs looked at ({_percent(n['share'])}), "
             f"{n['positives_listed']:,} of {n['positives']:,} positives",
             markup=False, soft_wrap=True,
         )  # fmt: skip
     if not facts["complete"]:
         console.print(f"  {facts['absent_in_words']}", markup=False, soft_wrap=True)
     console.print()
+
+
+def _percent(share: float) -> str:
+    """A share in two or three digits.
+
+    >>> _percent(1.0), _percent(0.0417), _percent(0.00042)
+    ('100 %', '4.2 %', '0.042 %')
+    """
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
 
 
 def recovery(run: Run) -> list[dict[str, Any]]:

@@ -108,7 +108,7 @@ def from_matrix(
         raise SchemaError(message)
     said = "as asked" if rows != "auto" else "by default; --rows targets turns it" if square else "by default"
     turned = rows == "targets"
-    words = (f"{size}, read as {'[target, regulator]' if turned else '[regulator, target]'} ({said})", *words)
+    words = (f"{size} [{'target, regulator' if turned else 'regulator, target'}] ({said})", *words)
     if sp.issparse(values):
         i, j, weight = values.row, values.col, np.asarray(values.data, dtype=np.float64)
     else:
