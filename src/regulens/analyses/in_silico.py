@@ -211,7 +211,7 @@ def in_silico_effects(
             has[expressed.indices[expressed.indptr[i] : expressed.indptr[i + 1]]] = True
             rows = order[has[order]][:cells_per_source]
             if len(rows) < min_cells:
-                lost[source] = f"expressed in {len(rows)} of the model's cells; at least {min_cells} are needed"
+                lost[source] = f"expressed in {len(rows)} of the cells that may be run; at least {min_cells} are needed"
                 continue
             partner = _partner(source, targets, study, np.asarray(over[rows].mean(axis=0)).ravel(), rng)
             found = study.run(source, partner, rows)

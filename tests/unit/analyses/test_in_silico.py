@@ -66,7 +66,7 @@ def test_missing_is_not_zero(cells, weights):
     found = effects(PlantedHead(cells.genes.symbols[:-1], weights[:-1, :-1]), cells, ("G005", "G006", "G019"))
     ablate = found["ablate"]
     assert ablate.lost == {
-        "G005": "expressed in 2 of the model's cells; at least 3 are needed",
+        "G005": "expressed in 2 of the cells that may be run; at least 3 are needed",
         "G019": "no token of the model",
     }
     assert np.isnan(ablate.effect[[0, 2]]).all()
