@@ -8,14 +8,12 @@ regulators alone would let a popular target help both to choose a layer and to p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from regulens.analyses.inference import Effect, effects_of
+from regulens.analyses.chosen_layer import Block, ChosenLayer, chosen_layer
 from regulens.stats.inference import default_se
-from regulens.stats.jackknife import Deviations, auroc_deviations
-from regulens.stats.ranking import auroc
+from regulens.stats.jackknife import auroc_deviations
+from regulens.stats.ranking import influence
 from regulens.types.labelled import LabelledEdges
 
 #: Positives that every block needs.
@@ -51,29 +49,9 @@ def balanced_halves(weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return half ^ flip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class NestedChoice:
-    """Result of choosing among scores on held-apart genes.
-
-    Parameters
-    ----------
-    effect
-        Positive-weighted mean of the blocks' AUROCs, minus 0.5; None when it could not be done.
-    chosen
-        Score chosen for each evaluated block.
-    block_auroc
-        AUROC of each block by the score chosen for it.
-    reason
-        Why there is no effect.
-    """
-
-    effect: Effect | None
-    chosen: tuple[str, ...] = ()
-    block_auroc: tuple[float, ...] = ()
-    reason: str = ""
-
-
-def nested_choice(edges: LabelledEdges, candidates: tuple[str, ...], rng: np.random.Generator) -> NestedChoice:
+def nested_choice(
+    edges: LabelledEdges, candidates: tuple[str, ...], rng: np.random.Generator, *, draws: int = 2000
+) -> ChosenLayer:
     """Choose the candidate of largest AUROC in one block, evaluate it in the opposite one, all four ways.
 
     Parameters
@@ -81,15 +59,18 @@ def nested_choice(edges: LabelledEdges, candidates: tuple[str, ...], rng: np.ran
     candidates
         Names of scores of `edges`.
     rng
-        Named stream for the halves.
+        Named stream for the halves, and then for the null.
+    draws
+        Of the null.
 
     Returns
     -------
-    The choice; without effect when a block has fewer than 2 positives or no negatives. The error is the delete-one
-    jackknife over regulators and targets of the weighted mean, choices held fixed.
+    Mean over the blocks, weighted by their positives, of the AUROC, minus 0.5; the error is the delete-one jackknife
+    over regulators and targets with choices held, p and interval come from the whole procedure. Without effect when a
+    block has fewer than 2 positives or no negatives.
     """
     if not candidates:
-        return NestedChoice(effect=None, reason="there is no layer to choose from")
+        return ChosenLayer(reason="there is no layer to choose from")
     rows = [edges.names.index(c) for c in candidates]
     n_reg, n_tgt = int(edges.regulator.max()) + 1, int(edges.target.max()) + 1
     by_regulator = balanced_halves(np.bincount(edges.regulator[edges.label], minlength=n_reg), rng)
@@ -99,27 +80,21 @@ def nested_choice(edges: LabelledEdges, candidates: tuple[str, ...], rng: np.ran
     positives = np.array([int(edges.label[m].sum()) for m in members])
     if positives.min() < MIN_BLOCK_POSITIVES or any(p == len(m) for p, m in zip(positives, members)):
         reason = f"a block of held-apart genes has {positives.min()} positives; at least {MIN_BLOCK_POSITIVES} needed"
-        return NestedChoice(effect=None, reason=reason)
-    weight = positives / positives.sum()
-    moved_regulator, moved_target = np.zeros(n_reg), np.zeros(n_tgt)
-    chosen: list[str] = []
-    aurocs: list[float] = []
-    edge_variance = 0.0
-    for b in range(4):
-        seen, held = members[3 - b], members[b]
-        best = int(np.argmax(auroc(edges.scores[np.ix_(rows, seen)], edges.label[seen])))
-        label, regulator, target = edges.label[held], edges.regulator[held], edges.target[held]
-        found = auroc_deviations(edges.scores[rows[best]][None, held], label, regulator, target)
-        moved_regulator[np.unique(regulator)] += weight[b] * found.regulator[0]
-        moved_target[np.unique(target)] += weight[b] * found.target[0]
-        edge_variance += weight[b] ** 2 * float(found.edge_variance[0])
-        chosen.append(candidates[best])
-        aurocs.append(float(found.estimate[0]))
-    mean = Deviations(
-        estimate=np.array([weight @ np.array(aurocs)]),
-        regulator=moved_regulator[np.unique(edges.regulator)][None],
-        target=moved_target[np.unique(edges.target)][None],
-        edge_variance=np.array([edge_variance]),
-    )
-    effect = effects_of(default_se(mean), null_value=0.5)[0]
-    return NestedChoice(effect=effect, chosen=tuple(chosen), block_auroc=tuple(aurocs))
+        return ChosenLayer(reason=reason)
+    blocks = [
+        block_of(edges.scores[np.ix_(rows, m)], edges.label[m], edges.regulator[m], edges.target[m]) for m in members
+    ]
+    return chosen_layer(
+        blocks, candidates, positives / positives.sum(), n_units=n_reg, n_targets=n_tgt, infer=default_se, draws=draws,
+        rng=rng,
+    )  # fmt: skip
+
+
+def block_of(scores: np.ndarray, label: np.ndarray, regulator: np.ndarray, target: np.ndarray) -> Block:
+    """AUROCs of one block of pairs with their deviations; `scores` of shape ``(layer, pair)``."""
+    found = auroc_deviations(scores, label, regulator, target)
+    psi = influence(scores, label)[1]
+    return Block(
+        area=found.estimate, by_unit=found.regulator, units=np.unique(regulator), by_target=found.target,
+        targets=np.unique(target), edge=psi @ psi.T,
+    )  # fmt: skip

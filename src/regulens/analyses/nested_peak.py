@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from regulens.analyses.chosen_layer import Block, Moved
 from regulens.analyses.inference import Effect, effects_of
 from regulens.analyses.nested import MIN_BLOCK_POSITIVES, balanced_halves
 from regulens.stats.inference import default_se
@@ -88,8 +89,8 @@ def nested_peak(
     estimate, edge_variance = np.zeros(len(contrasts)), np.zeros(len(contrasts))
     moved_regulator, moved_target = np.zeros((len(contrasts), n_reg)), np.zeros((len(contrasts), n_tgt))
     n = len(layers)
-    by_block = _Covariance(n, n_reg, n_tgt)
     chosen, blocks = [], []
+    layers_by_block: list[Block] = []
     is_layer = np.arange(len(names)) < len(layers)
     for b in range(4):
         seen, held = members[3 - b], members[b]
@@ -110,7 +111,12 @@ def nested_peak(
         used = np.flatnonzero(matrix.any(axis=0))
         psi = influence(scores, label)[1]
         edge_variance += share[b] ** 2 * np.square(matrix[:, used] @ psi[used]).sum(axis=1)
-        by_block.add(b, found.regulator[:n], np.unique(regulator), found.target[:n], np.unique(target), psi[:n])
+        layers_by_block.append(
+            Block(
+                area=found.estimate[:n], by_unit=found.regulator[:n], units=np.unique(regulator),
+                by_target=found.target[:n], targets=np.unique(target), edge=psi[:n] @ psi[:n].T,
+            )
+        )  # fmt: skip
         chosen.append(layers[best])
         others = found.estimate[is_layer & (np.arange(len(names)) != best)].mean()
         blocks.append((b, layers[best], float(found.estimate[best]), float(others), int(positives[b])))
@@ -125,42 +131,18 @@ def nested_peak(
     p = float("nan")
     if not effects[0].undefined:
         own = [layers.index(c) for c in chosen]
-        p = _null_p(by_block.matrix(), share, np.array(own), effects[0], draws=draws, rng=rng)
+        root = Moved.of(layers_by_block, n_units=n_reg, n_targets=n_tgt).root()
+        p = _null_p(root, share, np.array(own), effects[0], draws=draws, rng=rng)
     return NestedPeak(effects=dict(zip(contrasts, effects)), chosen=tuple(chosen), p_others=p, blocks=tuple(blocks))
 
 
-class _Covariance:
-    """Two-way jackknife covariance of the AUROCs of all layers in all blocks, ``(4 layers, 4 layers)``."""
-
-    def __init__(self, n_layers: int, n_reg: int, n_tgt: int) -> None:
-        self.n = n_layers
-        self.regulator, self.target = np.zeros((4 * n_layers, n_reg)), np.zeros((4 * n_layers, n_tgt))
-        self.edge = np.zeros((4 * n_layers, 4 * n_layers))
-
-    def add(
-        self, block: int, by_regulator: np.ndarray, regulators: np.ndarray, by_target: np.ndarray, targets: np.ndarray,
-        psi: np.ndarray,
-    ) -> None:  # fmt: skip
-        """Deviations ``(layer, cluster)`` and influence ``(layer, pair)`` of one block."""
-        part = slice(block * self.n, (block + 1) * self.n)
-        self.regulator[part, regulators], self.target[part, targets] = by_regulator, by_target
-        self.edge[part, part] = psi @ psi.T
-
-    def matrix(self) -> np.ndarray:
-        """``V_regulator + V_target - V_edge``, with negative eigenvalues, which an unlucky subtraction makes, at 0."""
-        total = self.regulator @ self.regulator.T + self.target @ self.target.T - self.edge
-        value, vector = np.linalg.eigh((total + total.T) / 2)
-        return (vector * np.maximum(value, 0.0)) @ vector.T
-
-
 def _null_p(
-    covariance: np.ndarray, share: np.ndarray, chosen: np.ndarray, effect: Effect, *, draws: int,
+    root: np.ndarray, share: np.ndarray, chosen: np.ndarray, effect: Effect, *, draws: int,
     rng: np.random.Generator,
 ) -> float:  # fmt: skip
     """How often equal layers, with the blocks' own errors, give as large a studentised difference after the choice."""
-    n = len(covariance) // 4
-    value, vector = np.linalg.eigh(covariance)
-    root = vector * np.sqrt(np.maximum(value, 0.0))
+    n = len(root) // 4
+    covariance = root @ root
 
     def studentised(areas: np.ndarray, choice: np.ndarray) -> np.ndarray:
         weight = np.full((len(choice), 4, n), -1.0 / (n - 1))
@@ -169,7 +151,7 @@ def _null_p(
         variance = np.einsum("dk,kl,dl->d", weight, covariance, weight)
         return (weight * areas.reshape(len(areas), -1)).sum(axis=1) / np.sqrt(np.maximum(variance, 1e-300))
 
-    areas = (rng.standard_normal((draws, 4 * n)) @ root.T).reshape(draws, 4, n)
+    areas = (rng.standard_normal((draws, 4 * n)) @ root).reshape(draws, 4, n)
     null = studentised(areas, areas[:, ::-1].argmax(axis=2))  # block b is evaluated with the choice of block 3 - b
     null /= np.sqrt(rng.chisquare(effect.df, draws) / effect.df)
     weight = np.full((1, 4, n), -1.0 / (n - 1))

@@ -44,6 +44,7 @@ DESIGNS = (
     TestDesign(
         name="layer_nested_above_chance",
         hypothesis="A layer chosen on some genes ranks reference edges above other pairs on other genes: AUROC > 0.5",
+        method="delete-one jackknife over regulators and targets, tails drawn with the choice",
     ),
     TestDesign(
         name="pooled_above_label_shuffle",
@@ -190,13 +191,10 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     pooled = effects_of(found, null_value=0.5)[0]
     records = [pooled.record(ids["pooled_above_chance"], side="greater", level=level)]
 
-    nested = nested_choice(edges, tuple(layers), inp.rng(f"split/{NAME}"))
-    if nested.effect is None:
-        records.append(TestRecord(id=ids["layer_nested_above_chance"], undefined=nested.reason))
-        layer_estimate: Estimate | Undefined = Undefined(reason=nested.reason)
-    else:
-        records.append(nested.effect.record(ids["layer_nested_above_chance"], side="greater", level=level))
-        layer_estimate = nested.effect.estimate(null_value=0.5, level=level)
+    split = f"split/{NAME}"
+    nested = nested_choice(edges, tuple(layers), inp.rng(split))
+    records.append(nested.record(ids["layer_nested_above_chance"], level=level, stream=inp.stream_name(split)))
+    layer_estimate = nested.estimate(level=level)
 
     stream = f"permutation/{NAME}/label_shuffle"
     draws = label_shuffle_within_regulator(
@@ -271,7 +269,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
         result_of(inp, NAME, score=primary, estimate=pooled_estimate, edges=edges, step="pooled",
                   strictest_null=strictest),
         result_of(inp, NAME, score="layer chosen on other genes", estimate=layer_estimate, edges=edges, step="layer",
-                  stream=inp.stream_name(f"split/{NAME}")),
+                  stream=inp.stream_name(split)),
         result_of(inp, NAME, score=primary, estimate=auprc, edges=edges, metric="auprc", null_value=prevalence),
         result_of(inp, NAME, score=primary, estimate=epr, edges=edges, metric="epr", null_value=1.0),
     )  # fmt: skip
@@ -294,7 +292,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
 
 SPEC = AnalysisSpec(
     name=NAME,
-    version=1,
+    version=2,
     title="Recovery of the reference network",
     question="How well does attention recover a curated network, per head, per layer and pooled?",
     endpoint=Endpoint.REFERENCE_RECOVERY,
