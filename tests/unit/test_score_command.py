@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -317,6 +319,30 @@ def test_a_screen_is_predicted_on_the_perturbed_genes_that_a_table_lists(study, 
         InputError, match="perturbed genes of 'effects' that an edge table lists as regulators, got none"
     ):
         prepare(plan)
+
+
+WITHOUT_TORCH = """
+import importlib.abc, sys
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "safetensors", "transformers"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Refuse())
+from regulens.cli.main import run
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+def test_everything_that_a_table_needs_runs_without_torch(study, tmp_path):
+    words = ["score", str(study / "top.tsv.gz"), "--reference", str(study / "ref.tsv"), "--expression",
+             str(study / "cells.h5ad"), "--bootstrap", "100", "--permutations", "99", "--jobs", "1", "--quiet",
+             "--set", "universe.min_cells_expressing=3", "--out", str(tmp_path / "run")]  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "report.html").is_file()
+    words = ["audit", str(study / "cells.h5ad"), "--model", "bundled:scgpt-mini", "--out", str(tmp_path / "no")]
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, *words], capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and "torch" in done.stderr  # torch is really out of reach
 
 
 def test_listed_genes_need_a_table():

@@ -34,15 +34,17 @@ def recipes_asked(prepared: Prepared, model: str) -> tuple[str, ...]:
     PlanError
         For what is no recipe.
     """
-    from regulens.attention.recipes import RECIPES
-
-    known = (*RECIPES, MEAN_CELL)
     wanted = {
         str(name)
         for item in prepared.analyses
         if item.request.model == model and NEED in item.spec.needs
         for name in (item.spec.parameters | item.section.parameters)[NEED]
     }
+    if not wanted:
+        return ()
+    from regulens.attention.recipes import RECIPES  # brings torch, which an edge table does without
+
+    known = (*RECIPES, MEAN_CELL)
     if odd := sorted(wanted - set(known)):
         message = f"Expected recipes among {', '.join(known)}, got '{odd[0]}'.{nearest(odd[0], list(known))}"
         raise PlanError(message)
