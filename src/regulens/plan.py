@@ -101,9 +101,11 @@ class ScreenSection(_Section):
     name: Text | None = Field(default=None, description="name in tables; by default from the file")
     perturbation: Text | None = Field(default=None, description="obs column of the perturbation; default: recognised")
     control: Text | None = Field(default=None, description="label of control cells; default: recognised")
-    guide: Text | None = Field(default=None, description="obs column of the guide")
-    replicate: Text | None = Field(default=None, description="obs column of the replicate, batch or donor")
-    cell_line: Text | None = Field(default=None, description="obs column of the cell line")
+    guide: Text | None = Field(default=None, description="obs column of the guide; default: recognised")
+    replicate: Text | None = Field(
+        default=None, description="obs column of the replicate, batch or donor; default: recognised"
+    )
+    cell_line: Text | None = Field(default=None, description="obs column of the cell line; default: recognised")
     only: Text | None = Field(default=None, description="keep this cell line only")
     modality: Literal["crispri", "crispra", "knockout"] | None = Field(
         default=None, description="what a perturbation does; checked against the perturbed genes' own expression"

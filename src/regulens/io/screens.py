@@ -6,7 +6,7 @@ A screen is an AnnData with a perturbation a cell, which becomes a `Screen`, or 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,7 +147,7 @@ def read_screen(
         roles["guide"] = found.labels
 
     of_line = _line(roles, only, label)
-    some = source if only is None else _some_cells(source, of_line, backed)
+    some = source if only is None else some_cells(source, obs.index[of_line], backed)
     try:
         cells = read_cells(
             some, counts=counts, log1p_cp10k=log1p_cp10k, gene_column=gene_column, duplicates=duplicates,
@@ -198,14 +198,16 @@ def _line(roles: dict[str, np.ndarray], only: str | None, label: str) -> np.ndar
     return of_line
 
 
-def _some_cells(source: Any, wanted: np.ndarray, backed: Backed) -> Any:
-    """The cells wanted, where they are read into memory; a file that stays where it is, as it is."""
-    if not isinstance(source, str | Path):
-        return source if getattr(source, "isbacked", False) else source[wanted]
-    path = Path(source).expanduser()
-    if backed is True or (backed == "auto" and (matrix_bytes(path) or 0) > BACKED_ABOVE):
+def some_cells(source: Any, names: Iterable[str], backed: Backed) -> Any:
+    """The cells of these names, where they are read into memory; a file that stays where it is, as it is."""
+    if isinstance(source, str | Path):
+        path = Path(source).expanduser()
+        if backed is True or (backed == "auto" and (matrix_bytes(path) or 0) > BACKED_ABOVE):
+            return source
+        source = read_h5ad(path)
+    elif getattr(source, "isbacked", False):
         return source
-    return read_h5ad(path)[wanted]
+    return source[source.obs_names.isin([str(n) for n in names])]
 
 
 def _is_table(source: Any) -> bool:

@@ -5,7 +5,7 @@ Everything that can be refused is refused in this file, so that a bad input neve
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -38,6 +38,7 @@ from regulens.types.cells import ROLES, Cells
 from regulens.types.edges import EdgeUniverse
 from regulens.types.ledger import PlannedTest
 from regulens.types.networks import ReferenceNetwork
+from regulens.types.screens import Screen
 
 if TYPE_CHECKING:
     from regulens.models.base import AbstractAdapter
@@ -206,9 +207,17 @@ def unmet_needs(item: PlannedAnalysis, prepared: Prepared) -> str:
     return ""
 
 
-def _read_cells(plan: Plan) -> Cells:
+def _own_screens(plan: Plan, screens: dict[str, PreparedScreen]) -> dict[str, Screen]:
+    """Screens whose cells lie in the file that the cells are read from, by name."""
+    source = plan.cells.source
+    cells = {name: s.cells for name, s in screens.items() if same_file(plan, s.section.source, source)}
+    return {name: found for name, found in cells.items() if found is not None}
+
+
+def _read_cells(plan: Plan, screens: dict[str, PreparedScreen]) -> Cells:
     from regulens.io.cells import read_cells
     from regulens.io.demo import DEMOS, load_demo
+    from regulens.io.screens import some_cells
 
     c = plan.cells
     if c.source.startswith("demo:"):
@@ -229,22 +238,31 @@ def _read_cells(plan: Plan) -> Cells:
             )
             raise PlanError(message)
         return load_demo(name)
-    return read_cells(
-        plan.resolve(c.source), cell_state=c.cell_state, donor=c.donor, batch=c.batch, perturbation=c.perturbation,
+    path = plan.resolve(c.source)
+    source, own = path, _own_screens(plan, screens)
+    if own and all(screens[name].section.only for name in own):
+        # Lines that no screen keeps may be on another scale, and are not looked at here either.
+        source = some_cells(path, [n for s in own.values() for n in s.cells.obs.index], c.backed)
+    cells = read_cells(
+        source, cell_state=c.cell_state, donor=c.donor, batch=c.batch, perturbation=c.perturbation,
         counts=c.counts, log1p_cp10k=c.log1p_cp10k, gene_column=c.gene_column, duplicates=c.duplicates,
-        total_counts=c.total_counts, name=c.name, backed=c.backed,
+        total_counts=c.total_counts, name=c.name or Path(path).stem, backed=c.backed if source is path else "auto",
     )  # fmt: skip
+    return cells if source is path else replace(cells, source=cells.source.replace("AnnData", Path(path).name, 1))
 
 
 def _controls(cells: Cells, plan: Plan, screens: dict[str, PreparedScreen]) -> tuple[Cells, str]:
     """The control cells only, where the cells carry perturbations; and what was done, in words."""
-    c = plan.cells
-    own = next(
-        (s for s in screens.values() if s.cells is not None and same_file(plan, s.section.source, c.source)), None
-    )
-    if own is not None and own.cells is not None:
-        keep = cells.obs.index.isin(own.cells.obs.index[own.cells.obs["control"]])
-        words = f"control cells of {own.name}"
+    c, own = plan.cells, _own_screens(plan, screens)
+    if own:
+        # One set of cells serves every screen: the controls of all, without cells that any of them counts as perturbed.
+        control, perturbed = np.zeros(cells.n_cells, dtype=bool), np.zeros(cells.n_cells, dtype=bool)
+        for screen in own.values():
+            of_control = screen.obs["control"].to_numpy(dtype=bool)
+            control |= cells.obs.index.isin(screen.obs.index[of_control])
+            perturbed |= cells.obs.index.isin(screen.obs.index[~of_control])
+        keep = control & ~perturbed
+        words = f"control cells of {examples(list(own))}"
     elif c.control is not None:
         labels = cells.obs["perturbation"].astype(str)
         keep = (labels == c.control).to_numpy()
@@ -330,7 +348,7 @@ def prepare(plan: Plan, *, progress: Progress = SILENT) -> Prepared:
             stage.advance()
         cells, words_of_controls = None, ""
         if plan.cells.source != NO_CELLS:
-            cells, words_of_controls = _controls(_read_cells(plan), plan, screens)
+            cells, words_of_controls = _controls(_read_cells(plan, screens), plan, screens)
             cells = _subsample(cells, plan)
         stage.advance()
         references = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -18,6 +18,9 @@ from regulens.types.screens import LabelRule, PerturbationEffects, ResponseLabel
 
 if TYPE_CHECKING:
     from regulens.io.gene_ids import GeneMap
+
+#: Keys of cells and of screens that say how a file is read.
+_READING = ("counts", "log1p_cp10k", "total_counts", "gene_column", "duplicates")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -122,7 +125,18 @@ def check_controls(plan: Plan) -> None:
         raise PlanError(message)
 
 
-def prepare_screen(plan: Plan, section: ScreenSection, *, gene_map: GeneMap, jobs: int = 1) -> PreparedScreen:
+def _reading(plan: Plan, section: ScreenSection) -> dict[str, Any]:
+    """How the file of a screen is read: as its section says; where that is silent and the file is also that of the
+    cells, as these are, so that one file never has two library sizes or two sets of genes."""
+    own = same_file(plan, section.source, plan.cells.source)
+    default = ScreenSection(source=section.source)
+    return {
+        key: getattr(plan.cells if own and getattr(section, key) == getattr(default, key) else section, key)
+        for key in _READING
+    }
+
+
+def prepare_screen(plan: Plan, section: ScreenSection, *, gene_map: GeneMap) -> PreparedScreen:
     """Read a screen, make its effects where it is cells, label and check it.
 
     Raises
@@ -138,12 +152,10 @@ def prepare_screen(plan: Plan, section: ScreenSection, *, gene_map: GeneMap, job
     found = read_screen(
         plan.resolve(section.source), name=name, perturbation=section.perturbation, control=section.control,
         guide=section.guide, replicate=section.replicate, cell_line=section.cell_line, only=section.only,
-        modality=section.modality,
-        counts=section.counts, log1p_cp10k=section.log1p_cp10k, total_counts=section.total_counts,
-        gene_column=section.gene_column, duplicates=section.duplicates, backed=section.backed, gene_map=gene_map,
+        modality=section.modality, backed=section.backed, gene_map=gene_map, **_reading(plan, section),
     )  # fmt: skip
     screen = found if isinstance(found, Screen) else None
-    effects: PerturbationEffects = effects_of(found, test=section.test, jobs=jobs) if screen is not None else found
+    effects: PerturbationEffects = effects_of(found, test=section.test) if screen is not None else found
     rule = LabelRule(
         alpha=section.alpha, min_effect=section.min_effect, min_cells=section.min_cells,
         min_positives=section.min_responders,

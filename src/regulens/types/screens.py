@@ -272,7 +272,10 @@ class ResponseLabels:
         """
         kept, lost = self.kept(genes)
         if not kept:
-            reasons = pd.Series(list(lost.values()), dtype=object).str.replace(r"\d+", "n", regex=True)
+            reasons = pd.Series(list(lost.values()), dtype=object)
+            reasons = reasons.str.replace(
+                r"^\d+ (.+); at least (\d+) are needed$", r"it has fewer than \2 \1", regex=True
+            )
             counted = "; ".join(f"{n} because {why}" for why, n in reasons.value_counts().items()) or "none read"
             message = (
                 f"Expected at least one perturbation of '{screen}' with responders inside the universe, got none of "

@@ -12,11 +12,11 @@ pytest.importorskip("torch", reason="extraction needs the extra 'models'")
 
 import anndata as ad
 
-from regulens.errors import InputError, ParameterError, PlanError
+from regulens.errors import InputError, ParameterError, PlanError, ScaleError
 from regulens.report.build import build_report
 from regulens.run.audit import audit
 from regulens.run.preview import preview
-from regulens.testing.tiny_screen import TARGETS, write_tiny_screen
+from regulens.testing.tiny_screen import TARGETS, write_screen_cells, write_tiny_screen
 from regulens.testing.tiny_study import write_reference
 
 VOLATILE = {"timing.json"}
@@ -195,3 +195,62 @@ def test_a_preview_says_what_a_screen_offers(study, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
     assert found["screens"][0]["counts"]["perturbations_evaluable"] > 0
     json.dumps(found, allow_nan=False)
+
+
+@pytest.fixture(scope="module")
+def lines(study, tmp_path_factory):
+    """One file of two cell lines with counts, one with counts of the first line and logarithms of the second."""
+    folder = tmp_path_factory.mktemp("lines")
+    parts = []
+    for line, seed in (("K562", 1), ("RPE1", 2)):
+        data = ad.read_h5ad(write_screen_cells(folder / f"{line}.h5ad", n_cells=300, seed=seed))
+        data.obs["cell_line"] = line
+        data.obs_names = [f"{line}-{name}" for name in data.obs_names]
+        parts.append(data)
+    ad.concat(parts).write_h5ad(folder / "two.h5ad")
+    x = parts[1].X.toarray()
+    parts[1].X = np.log1p(x / x.sum(1, keepdims=True) * 1e4).astype(np.float32)
+    parts[0].X = parts[0].X.toarray()
+    ad.concat(parts).write_h5ad(folder / "mixed.h5ad")
+    return folder
+
+
+def of_lines(study, path, *names):
+    """The study with one screen per line of a file, whose control cells the model reads."""
+    cells = {"cells.source": str(path), "cells.perturbation": None, "cells.control": None}
+    screens = [{"source": str(path), "only": name, "min_cells": 20} for name in names]
+    return study[1].with_overrides(cells | {"screens": screens})
+
+
+def test_screens_of_one_file_are_read_in_the_control_cells_of_all(study, lines):
+    found = preview(of_lines(study, lines / "two.h5ad", "K562", "RPE1")).to_dict()
+    controls = [s["n_controls"] for s in found["screens"]]
+    assert found["cells"]["n_cells"] == sum(controls) > max(controls) > 0
+    assert "control cells of two-K562, two-RPE1" in " ".join(found["universes"][0]["restrictions"])
+
+
+def test_one_line_of_a_file_of_two_scales_can_be_studied(study, lines):
+    mixed, sound = (preview(of_lines(study, lines / f, "K562")).to_dict() for f in ("mixed.h5ad", "two.h5ad"))
+    assert mixed["cells"]["digest"] == sound["cells"]["digest"]
+    assert mixed["cells"]["name"] == "mixed" and mixed["cells"]["source"].startswith("mixed.h5ad: counts")
+    assert mixed["cells"]["n_cells"] == mixed["screens"][0]["n_controls"]
+    whole = of_lines(study, lines / "mixed.h5ad", "K562").with_overrides({"screens": [str(lines / "mixed.h5ad")]})
+    with pytest.raises(ScaleError, match="one scale"):
+        preview(whole)
+
+
+def test_a_file_has_one_library_size_for_cells_and_screen(study, tmp_path):
+    """Named for the cells alone, library sizes would be those of the models' cells and not of the effects."""
+    data = ad.read_h5ad(study[0] / "screen.h5ad")
+    data.obs["total"] = np.asarray(data.X.sum(1)).ravel() * np.linspace(1, 5, data.n_obs)
+    data.write_h5ad(tmp_path / "screen.h5ad")
+    screen = study[1].model_dump(mode="json")["screens"][0] | {"source": str(tmp_path / "screen.h5ad")}
+    plan = study[1].with_overrides({"cells.source": str(tmp_path / "screen.h5ad"), "screens": [screen]})
+    named = preview(plan.with_overrides({"cells.total_counts": "total"})).to_dict()["screens"][0]
+    both = preview(
+        plan.with_overrides({"cells.total_counts": "total", "screens": [screen | {"total_counts": "total"}]})
+    )
+    assert named["digest"] == both.to_dict()["screens"][0]["digest"] != preview(plan).to_dict()["screens"][0]["digest"]
+    assert "library sizes from obs['total']" in named["source"]
+    apart = plan.with_overrides({"cells.source": str(study[0] / "screen.h5ad"), "cells.counts": "X"})
+    assert "library sizes" not in preview(apart).to_dict()["screens"][0]["source"]

@@ -92,7 +92,7 @@ def test_the_universe_follows_the_order_of_its_genes_and_keeps_unmeasured_ones_o
 
 def test_a_universe_without_any_perturbation_is_refused_with_counted_reasons():
     labels = ResponseLabels.build(effects(), LabelRule(min_effect=50.0))
-    with pytest.raises(InputError, match="1 because n responders"):
+    with pytest.raises(InputError, match="1 because it has fewer than 3 responders"):
         labels.universe(genes=GENES, name="u", screen="s")
 
 
