@@ -297,6 +297,8 @@ ANALYSES: Registry[AnalysisSpec] = Registry(
         "list_truncation": "regulens.analyses.list_truncation:SPEC",
         "perturbation_recovery": "regulens.analyses.perturbation_recovery:SPEC",
         "perturbation_baselines": "regulens.analyses.perturbation_baselines:SPEC",
+        "incremental_value": "regulens.analyses.incremental_value:SPEC",
+        "propensity_matched": "regulens.analyses.propensity_matched:SPEC",
         "design_sensitivity": "regulens.analyses.design_sensitivity:SPEC",
         "rank_consistency": "regulens.analyses.rank_consistency:SPEC",
         "dataset_generalisation": "regulens.analyses.dataset_generalisation:SPEC",

@@ -43,7 +43,7 @@ class PropensityMatch:
 
 def propensity_matched(
     features: np.ndarray, names: list[str], label: np.ndarray, fold: np.ndarray, *, ratio: int = 5,
-    caliper: float = 0.2,
+    caliper: float = 0.2, within: np.ndarray | None = None,
 ) -> PropensityMatch:  # fmt: skip
     """Match positives to the negatives nearest in out-of-fold log odds.
 
@@ -60,7 +60,9 @@ def propensity_matched(
     ratio
         Negatives per positive; reuse is counted.
     caliper
-        In standard deviations of the log odds (Austin 2011: 0.2).
+        In standard deviations of the log odds (Austin 2011: 0.2), finite where `within` is given.
+    within
+        Integers, shape ``(unit,)``: negatives come from the positive's own group; from all units by default.
 
     Raises
     ------
@@ -95,7 +97,10 @@ def propensity_matched(
         model = LogisticRegression(C=1.0, max_iter=1000).fit((x[train] - mean) / sd, label[train])
         log_odds[~train] = ((x[~train] - mean) / sd) @ model.coef_[0]
     sd = log_odds.std()
-    matched = nearest_negatives(log_odds / sd if sd > 0 else log_odds, label, ratio=ratio, caliper=caliper)
+    place = log_odds / sd if sd > 0 else log_odds
+    if within is not None:  # groups laid out one after another, further apart than the caliper reaches
+        place = place + np.asarray(within) * (np.ptp(place) + 2 * caliper + 1)
+    matched = nearest_negatives(place, label, ratio=ratio, caliper=caliper)
     return PropensityMatch(matched=matched, log_odds=log_odds, balance=balance_table(x, names, label, matched))
 
 

@@ -18,6 +18,7 @@ from regulens.report.wording import (
     form_label,
     intervention_label,
     layer_label,
+    learner_label,
     method_label,
     metric_label,
     quantity_label,
@@ -26,6 +27,7 @@ from regulens.report.wording import (
     responders_label,
     score_label,
     side_label,
+    split_label,
     strata_label,
     variant_label,
 )
@@ -183,6 +185,10 @@ COLUMNS: dict[str, tuple[str, Format | None, str]] = {
     "auroc_ceiling": ("AUROC ceiling", numbers.fixed, "a perfect score against a list with so many edges missing"),
     "auprc_ceiling": ("AUPRC ratio ceiling", numbers.short, "the same for AUPRC / prevalence"),
     "n_draws": ("draws", numbers.count, ""),
+    "pairs": ("pairs", None, "listed pairs only: biased by what the table chose to list"),
+    "n_agree": ("same sign", numbers.count, "in the table and in the reference"),
+    "agreement": ("agreement", numbers.fixed, ""),
+    "expected": ("expected", numbers.fixed, "from the shares of positive signs alone"),
     "contrast": ("attention −", effect_label, ""), "effect": ("effect", effect_label, ""),
     "n_designs": ("designs", numbers.count, ""),
     "share_leads": ("share of designs ahead", lambda v: numbers.fixed(v, 2), "of the designs with a number"),
@@ -228,11 +234,22 @@ COLUMNS: dict[str, tuple[str, Format | None, str]] = {
     "effect_on_target": ("own effect", numbers.signed, "of the perturbation on its own gene"),
     "p_on_target": ("own p", numbers.p_value, ""), "q_on_target": ("own q", numbers.p_value, ""),
     "direction_on_target": ("own direction", None, ""), "why_on_target": ("why not verified", None, ""),
-    "pairs": ("pairs", None, "listed pairs only: biased by what the table chose to list"),
-    "n_agree": ("same sign", numbers.count, "in the table and in the reference"),
-    "agreement": ("agreement", numbers.fixed, ""),
-    "expected": ("expected", numbers.fixed, "from the shares of positive signs alone"),
     "metric": ("metric", metric_label, ""), "other_metric": ("and", metric_label, ""),
+    "split": ("judged on", split_label, ""), "learner": ("learner", learner_label, ""),
+    "base_features": ("added to", None, ""),
+    "base": ("without", numbers.fixed, "gene features alone, by the metric of the row"),
+    "plus_attention": ("with attention", numbers.fixed, ""),
+    "plus_coexpression": ("with co-expression", numbers.fixed, ""),
+    "delta_coexpression": ("gain by co-expression", numbers.signed, ""),
+    "gain_of_interest": ("gain of interest", numbers.short, "bound of the equivalence tests, AUROC"),
+    "known": ("known gain", numbers.signed, "AUROC, when the gene features are modelled rightly"),
+    "reached": ("gain reached", numbers.signed, ""),
+    "found": ("found", None, "lower end of the interval above 0"),
+    "smd_overlap": ("SMD, overlap weights", numbers.fixed, ""),
+    "gamma": ("Γ", numbers.short, "odds by which a hidden cause may favour one gene of a set"),
+    "share_by_hidden_cause": ("AUROC by it", numbers.fixed, "the largest that such a cause alone would give"),
+    "excess_by_attention": ("beyond it", numbers.signed, ""),
+    "balanced": ("balanced", None, "all standardised mean differences under 0.1"),
     "calibration": ("read as", reading_label, ""), "rule": ("label rule", reading_label, ""),
     "ece": ("ECE", numbers.fixed, "expected calibration error, 10 bins of equal width; the base rate has about 0"),
     "ece_sd": ("SD over splits", numbers.fixed, "of the ECE; splits share data"),
@@ -285,7 +302,7 @@ COLUMNS: dict[str, tuple[str, Format | None, str]] = {
 }  # fmt: skip
 
 #: Formats that take words; a word under any other heading is printed as it stands.
-_WORDS = {_metrics, reading_label, effect_label, metric_label,
+_WORDS = {_metrics, learner_label, split_label, reading_label, effect_label, metric_label,
           direction_label, feature_label, form_label, layer_label, method_label, quantity_label, recipe_value_label,
           responders_label, score_label, side_label, variant_label, agreement_label, intervention_label}  # fmt: skip
 
@@ -307,6 +324,8 @@ _INTERVALS = {"auroc": ("low", "high"), "share_pair": ("pair_low", "pair_high"),
               "frozen": ("frozen_low", "frozen_high"), "apart": ("apart_low", "apart_high"),
               "retuned": ("retuned_low", "retuned_high"), "cost": ("cost_low", "cost_high"),
               "pooled_auroc": ("pooled_low", "pooled_high"),
+              "base": ("base_low", "base_high"), "reached": ("reached_low", "reached_high"),
+              "delta_coexpression": ("coexpression_low", "coexpression_high"),
               "shrunk": ("shrunk_low", "shrunk_high")}  # fmt: skip
 
 #: (analysis, table) → title; the first of an analysis stands open, the others fold.
@@ -383,6 +402,16 @@ TITLES: dict[str, dict[str, str]] = {
     "perturbation_baselines": {
         "pert_baselines": "Attention among gene-level baselines", "de_power": "Against other responders",
         "de_power_labels": "How those responders were told", "published": "Univariate rankings against co-expression",
+    },
+    "incremental_value": {
+        "incremental": "What one more score adds to gene features", "incremental_control": "A planted score",
+        "published": "The published increments",
+    },
+    "propensity_matched": {
+        "matched_pert": "Against genes of equal propensity", "matched_pert_balance": "Balance of the match",
+        "matched_pert_sensitivity": "What a hidden cause could explain",
+        "matched_pert_perturbations": "Every perturbation", "published": "The published matching",
+        "published_balance": "Its balance",
     },
     "calibration": {
         "calibration": "Scores read as probabilities", "calibration_rules": "Under other label rules",
@@ -523,7 +552,7 @@ def _cells(row: dict[str, Any], names: Sequence[str]) -> list[Cell]:
         out.append(cell(row[name], COLUMNS.get(name, ("", None, ""))[1]))
         if name in _INTERVALS and set(_INTERVALS[name]) <= set(row):
             low, high = (row[k] for k in _INTERVALS[name])
-            signed = ("difference", "share_pair", "delta", "coefficient", "gain")
+            signed = ("difference", "share_pair", "delta", "delta_coexpression", "reached", "coefficient", "gain")
             words = numbers.interval(low, high, sign=name in signed)
             out.append(Cell(text=words, key="" if numbers.is_missing(low) else repr(float(low))))
     return out

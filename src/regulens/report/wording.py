@@ -275,6 +275,17 @@ def metric_label(metric: Any) -> str:
     return f"precision at {k}" if k and name == "precision_at_k" else known.get(name, name.replace("_", " "))
 
 
+def split_label(split: Any) -> str:
+    """What a model was not fitted on, where it is judged."""
+    known = {"perturbation": "unseen perturbations", "gene": "unseen genes", "joint": "both unseen"}
+    return known.get(str(split), str(split).replace("_", " "))
+
+
+def learner_label(learner: Any) -> str:
+    """Name of a learner as printed."""
+    return {"logistic": "logistic regression", "trees": "boosted trees"}.get(str(learner), str(learner))
+
+
 def responders_label(kind: Any) -> str:
     """How responders were told from other genes."""
     known = {

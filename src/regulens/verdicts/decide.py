@@ -11,6 +11,7 @@ from regulens.types.ledger import TestLedger, TestRecord
 from regulens.types.nouns import ATTENTION, in_terms_of
 from regulens.types.results import AnalysisOutcome, Verdict, VerdictState
 from regulens.verdicts import (
+    adds_to_features,
     beyond_coexpression,
     beyond_degree,
     beyond_prominence,
@@ -28,6 +29,7 @@ RULES: tuple[ClaimRule, ...] = (
     layers_specialise.RULE,
     strata_help.RULE,
     predicts_response.RULE,
+    adds_to_features.RULE,
 )
 
 
@@ -51,7 +53,7 @@ def _judge(
     rule: ClaimRule, outcomes: Mapping[str, AnalysisOutcome], ledger: TestLedger, *, model: str, reference: str,
     settings: StatisticsSettings, noun: str,
 ) -> Verdict:  # fmt: skip
-    alpha, seoi = settings.alpha, settings.seoi
+    alpha, seoi = settings.alpha, settings.seoi if rule.seoi is None else rule.seoi
     text = rule.text.format(
         min_pos=MIN_POSITIVES, min_reg=MIN_REGULATORS, max_smd=MAX_SMD, alpha=alpha, level=1 - alpha, seoi=seoi
     )

@@ -1,0 +1,173 @@
+"""Genes of equal propensity: sets of one perturbation, balance, deviations against a loop, sensitivity, worlds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from regulens.analyses.base import ANALYSES
+from regulens.analyses.per_perturbation import PerPerturbation
+from regulens.analyses.propensity_matched import DESIGNS, MAX_SMD, SPEC, TABLES, features_of
+from regulens.analyses.propensity_sets import Sets, largest_share, overlap_weights, weighted_auroc
+from regulens.nulls.nearest import nearest_negatives
+from regulens.nulls.propensity_matched import propensity_matched
+from regulens.rng import stream
+from regulens.stats.ranking import auroc
+from regulens.testing.worlds.screens import make_screen_input
+from regulens.types.endpoints import Endpoint, Protocol
+
+
+@pytest.fixture(scope="module")
+def outcomes():
+    inputs = {k: make_screen_input(k, seed=1, n_perturbations=24, n_genes=200, cells=False)
+              for k in ("planted_network", "expression_only")}  # fmt: skip
+    return {k: (i, SPEC.run(i)) for k, i in inputs.items()}
+
+
+def small_sets(seed=0):
+    rng = stream(seed, "sets")
+    row, gene = (a.ravel() for a in np.indices((7, 25)))
+    label, place = rng.random(row.size) < 0.25, rng.normal(size=row.size)
+    matched = nearest_negatives(place + 100 * row, label, ratio=3, caliper=0.5)
+    return Sets.of(matched, row, gene, place[:, None]), rng.normal(size=row.size), row, gene, label
+
+
+def test_negatives_come_from_the_own_perturbation():
+    rng = stream(0, "within")
+    row = np.repeat(np.arange(10), 40)
+    x = rng.normal(size=(400, 2))
+    label = rng.random(400) < 1 / (1 + np.exp(1 - x[:, 0]))
+    found = propensity_matched(x, ["a", "b"], label, row % 5, within=row).matched
+    assert (row[found.positive][found.owner] == row[found.negative]).all()
+    anywhere = propensity_matched(x, ["a", "b"], label, row % 5).matched
+    assert (row[anywhere.positive][anywhere.owner] != row[anywhere.negative]).any()
+
+
+def test_weights_balance_what_they_are_given():
+    sets, *_ = small_sets()
+    np.testing.assert_allclose(np.bincount(sets.owner, weights=sets.weight), 1.0)
+    assert sets.share(sets.wins(np.zeros(7 * 25))).tolist() == pytest.approx([0.5] * len(sets.size))
+
+
+def test_deviations_are_those_of_leaving_out_by_hand():
+    sets, score, *_ = small_sets()
+    wins = sets.wins(score)
+    value = sets.share(wins)
+
+    def mean(keep_set, keep_pair):
+        rows = []
+        for r in range(len(sets.perturbations)):
+            own = []
+            for k in np.flatnonzero((sets.row == r) & keep_set):
+                e = (sets.owner == k) & keep_pair
+                if e.any():
+                    own.append(np.average(wins[e], weights=sets.weight[e]))
+            if own:
+                rows.append(np.mean(own))
+        return np.mean(rows)
+
+    everything = np.ones(len(value), bool), np.ones(len(wins), bool)
+    whole = mean(*everything)
+    found = sets.inference(wins)
+    assert found.estimate[0] == pytest.approx(whole)
+    by_hand = [mean(sets.row != r, everything[1]) - whole for r in range(len(sets.perturbations))]
+    np.testing.assert_allclose(found.regulator[0], by_hand, atol=1e-12)
+    genes = np.unique(np.concatenate([sets.gene, sets.other_gene]))
+    by_hand = [mean(sets.gene != j, sets.other_gene != j) - whole for j in genes]
+    np.testing.assert_allclose(found.target[0], by_hand, atol=1e-12)
+
+
+def test_a_hidden_cause_is_the_worst_of_all_thresholds():
+    assert largest_share(np.array([4]), 1.0)[0] == pytest.approx(0.5)
+    rng = stream(0, "gamma")
+    q = np.arange(5) / 4
+    odds = np.where(rng.random((20_000, 5)) < 0.5, 1.0, 2.0)  # any cause that at most doubles the odds
+    assert ((odds * q).sum(axis=1) / odds.sum(axis=1)).max() == pytest.approx(largest_share(np.array([4]), 2.0)[0])
+
+
+def test_equal_weights_give_the_plain_auroc_and_overlap_weights_meet():
+    *_, score, row, _, label = small_sets(3)
+    found = weighted_auroc(score, label, np.ones(label.size), row)
+    for r in np.unique(row):
+        own = row == r
+        assert found[r] == pytest.approx(float(auroc(score[own], label[own])[0]), nan_ok=True)
+    assert overlap_weights(np.zeros(2), np.array([True, False])).tolist() == [0.5, 0.5]
+
+
+def test_the_count_of_responses_leaves_the_own_one_out(outcomes):
+    inp = outcomes["planted_network"][0]
+    per = PerPerturbation.build(inp, inp.primary)
+    count = features_of(inp, per)[:, 3]
+    edges = per.edges
+    for e in stream(0, "some").choice(edges.label.size, 20):
+        others = (edges.target == edges.target[e]) & (edges.regulator != edges.regulator[e])
+        assert count[e] == edges.label[others].sum()
+
+
+def test_pairs_are_told_apart_and_expression_alone_is_not(outcomes):
+    p = {k: {r.id.split("/")[-1]: r.p_raw for r in o.records} for k, (_, o) in outcomes.items()}
+    assert p["planted_network"]["matched_above_chance"] < 1e-4
+    assert p["planted_network"]["attention_minus_coexpression"] < 1e-4
+    assert p["expression_only"]["matched_above_chance"] > 0.05
+    assert outcomes["planted_network"][1].facts["gamma"] > 1.5 > outcomes["expression_only"][1].facts["gamma"]
+
+
+@pytest.mark.parametrize("kind", ["planted_network", "expression_only"])
+def test_records_tables_and_balance(kind, outcomes):
+    inp, found = outcomes[kind]
+    assert {t.id for t in SPEC.plan(inp.request)} == {r.id for r in found.records}
+    assert {k: list(t.columns) for k, t in found.tables.items()} == TABLES
+    assert all(r.endpoint is Endpoint.PERTURBATION_RESPONSE for r in found.results)
+    balance = found.tables["matched_pert_balance"]
+    assert (balance["smd_before"] > 0.3).all() and (balance["smd_overlap"] < 0.02).all()
+    assert found.facts["is_balanced"] and balance["smd_after"].max() < MAX_SMD
+    matched = found.tables["matched_pert"].set_index(["score", "form"])["auroc"]
+    assert matched["propensity", "matched"] == pytest.approx(0.5, abs=0.03)
+
+
+def test_without_balance_the_match_is_no_evidence(outcomes, monkeypatch):
+    inp = outcomes["planted_network"][0]
+
+    def lopsided(difference, owner):
+        weight = np.where(difference[:, 0] > 0, 50.0, 1.0)
+        return weight / np.bincount(owner, weights=weight)[owner]
+
+    monkeypatch.setattr("regulens.analyses.propensity_sets.balance_weights", lopsided)
+    found = SPEC.run(replace(inp, parameters={"ratio": 60, "caliper": 3.0}))
+    assert not found.facts["is_balanced"]
+    assert all(r.undefined.startswith("not balanced") for r in found.records)
+    assert (found.tables["matched_pert"].query("form == 'matched'")["note"] == "not balanced").all()
+
+
+def test_too_few_perturbations_are_refused(outcomes):
+    inp = outcomes["planted_network"][0]
+    few = np.zeros_like(inp.universe.positive)
+    few[:3] = inp.universe.positive[:3]
+    found = SPEC.run(replace(inp, universe=replace(inp.universe, positive=few)))
+    assert len(found.records) == len(DESIGNS) and all("at least 5" in r.undefined for r in found.records)
+
+
+def test_the_published_protocol_is_a_reproduction(outcomes):
+    inp = outcomes["planted_network"][0]
+    request = replace(inp.request, protocol=Protocol.PUBLISHED)
+    found = SPEC.run(replace(inp, request=request))
+    assert {t.id for t in SPEC.plan(request)} == {r.id for r in found.records}
+    assert not any(t.confirmatory for t in SPEC.plan(request))
+    assert 0.3 < found.tables["published"]["share_positive"].iloc[0] < 1.0
+    assert ANALYSES["propensity_matched"] is SPEC
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["no_signal", "expression_only"])
+def test_type_one_error_and_coverage(kind):
+    p, inside = [], []
+    for seed in range(120):
+        found = SPEC.run(make_screen_input(kind, seed=500 + seed, n_perturbations=30, n_genes=200, cells=False))
+        p.append([r.p_raw for r in found.records])
+        row = found.tables["matched_pert"].iloc[0]
+        inside.append(row["low"] <= 0.5 <= row["high"])
+    bound = 3 * np.sqrt(0.05 * 0.95 / 120)
+    assert (np.array(p, dtype=float) < 0.05).mean(axis=0).max() <= 0.05 + bound
+    assert np.mean(inside) >= 0.95 - bound
