@@ -3,7 +3,7 @@
 Four blocks of pairs take turns: a layer is chosen on one and evaluated on the opposite one, which shares no gene with
 it. Both blocks of a pair choose and are evaluated. When they happen to choose the same layer, each is evaluated where
 it was chosen for being high, and when not, where it was not the highest: the mean is right, but its distribution has a
-longer right tail than t (measured: 8 to 9 % rejections at 5 %). p and interval are therefore those of the whole
+longer right tail than t (measured: 7 to 8 % rejections at 5 %). p and interval are therefore those of the whole
 procedure on block AUROCs drawn with their own covariance around equal layers.
 """
 
