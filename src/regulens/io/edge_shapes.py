@@ -26,6 +26,7 @@ from regulens.io.network_formats import (
     read_network,
     read_text,
     refuse_proteins,
+    require_fields,
     signs_of,
 )
 
@@ -115,7 +116,7 @@ def _delimited(text: str, label: str) -> pd.DataFrame:
     elif len(fields) >= 3 and fields[2].lower() in MODES:
         names = ["source", "target", "mode", *[f"extra{i}" for i in range(len(fields) - 3)]]  # as TRRUST writes it
     body = [line for line in lines[start + 1 :] if line.strip()]
-    _require_fields([first, *body] if names else body, names or fields, separator, label)
+    require_fields([first, *body] if names else body, names or fields, separator, label)
     try:
         table = pd.read_csv(
             io.StringIO("\n".join([first, *body])), sep=separator, dtype=str, keep_default_na=False,
@@ -128,23 +129,6 @@ def _delimited(text: str, label: str) -> pd.DataFrame:
         table = table.reset_index(names="")
     table = table.rename(columns={c: "" for c in table.columns if str(c).startswith("Unnamed: ")})
     return table.apply(lambda c: c.str.strip()).set_axis([str(c).strip() for c in table.columns], axis=1)
-
-
-def _require_fields(body: list[str], fields: list[str], separator: str, label: str) -> None:
-    """Refuse rows of unequal length, and two columns of one name. Row names may stand before the named columns."""
-    repeated = sorted({f for f in fields if fields.count(f) > 1}) if len(set(fields)) < len(fields) else []
-    if repeated:
-        message = f"Expected every column name of {label} once, got {examples(repeated)} more than once. Rename them."
-        raise SchemaError(message)
-    if separator == " ":
-        return  # one or more spaces
-    plain = [(k, line.count(separator) + 1) for k, line in enumerate(body, 1) if '"' not in line]
-    if not plain:
-        return
-    wanted = len(fields) + (plain[0][1] == len(fields) + 1)
-    if odd := next((p for p in plain if p[1] != wanted), None):
-        message = f"Expected {wanted} columns in every row of {label}, got {odd[1]} in row {odd[0]}."
-        raise SchemaError(f"{message} Check the separators.")
 
 
 def _from_table(table: pd.DataFrame, label: str, column: str | None, rows: Rows) -> RawEdges:

@@ -6,6 +6,7 @@ cannot be used are counted in `PerturbationEffects.source`; of rows that contrad
 
 from __future__ import annotations
 
+import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import pandas as pd
 
 from regulens.errors import InputError, SchemaError, examples, nearest
 from regulens.io.gene_ids import GeneMap, align_genes
-from regulens.io.network_formats import read_text
+from regulens.io.network_formats import read_text, require_fields
 from regulens.io.screen_labels import AMBIGUOUS, CONTROL, NO_LABEL, OTHER_CONTROL, SEVERAL, UNKNOWN, LabelReader
 from regulens.types.screens import PerturbationEffects
 
@@ -171,14 +172,25 @@ def _read(path: Path) -> pd.DataFrame:
         message = f"Expected a table of effects in {path.name}, got an empty file. Check the path."
         raise InputError(message)
     separator = max("\t,; ", key=lines[start].count)
+    fields = [f.strip().strip('"') for f in lines[start].split(separator)]
+    body = [line for line in lines[start + 1 :] if line.strip()]
+    require_fields(body, fields, separator, path.name)
     try:
         return pd.read_csv(
-            io.StringIO("\n".join(lines[start:])), sep=separator, dtype=str, keep_default_na=False, index_col=False,
-            skipinitialspace=True,
+            io.StringIO("\n".join(lines[start:])), sep=separator, dtype=str, keep_default_na=False,
+            index_col=0 if _has_row_names(body, fields, separator) else False, skipinitialspace=True,
         )  # fmt: skip
     except Exception as error:
         message = f"Expected a table in {path.name}, got '{str(error).strip()}'. Check the separators."
         raise SchemaError(message) from error
+
+
+def _has_row_names(body: list[str], fields: list[str], separator: str) -> bool:
+    """Whether rows begin with a name that has no heading, as R writes them: otherwise every value would be read under
+    the heading beside its own. A separator at the end of every row is none."""
+    if not body or len(next(csv.reader([body[0]], delimiter=separator, skipinitialspace=True))) != len(fields) + 1:
+        return False
+    return not all(line.rstrip("\r").endswith(separator) for line in body)
 
 
 def _plain(column: object) -> str:

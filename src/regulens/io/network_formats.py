@@ -184,6 +184,34 @@ def is_comment(line: str) -> bool:
     return line.startswith("#") and not line.lower().startswith("#node1")
 
 
+def require_fields(body: list[str], fields: list[str], separator: str, label: str) -> None:
+    """Refuse rows of unequal length, and two columns of one name. Row names may stand before the named columns.
+
+    Parameters
+    ----------
+    body
+        Lines below the header `fields`.
+
+    Raises
+    ------
+    SchemaError
+        With the first row that does not fit.
+    """
+    repeated = sorted({f for f in fields if fields.count(f) > 1}) if len(set(fields)) < len(fields) else []
+    if repeated:
+        message = f"Expected every column name of {label} once, got {examples(repeated)} more than once. Rename them."
+        raise SchemaError(message)
+    if separator == " ":
+        return  # one or more spaces
+    plain = [(k, line.count(separator) + 1) for k, line in enumerate(body, 1) if '"' not in line]
+    if not plain:
+        return
+    wanted = len(fields) + (plain[0][1] == len(fields) + 1)
+    if odd := next((p for p in plain if p[1] != wanted), None):
+        message = f"Expected {wanted} columns in every row of {label}, got {odd[1]} in row {odd[0]}."
+        raise SchemaError(f"{message} Check the separators.")
+
+
 def _unrecognised(fields: list[str], label: str) -> SchemaError:
     known = [*NAMES["source"], *NAMES["target"]]
     close = [(f, c[0]) for f in fields if f and (c := difflib.get_close_matches(f.lower(), known, n=1, cutoff=0.8))]

@@ -1,5 +1,6 @@
 """Tables of effects: columns of common tools, scale named from the column, losses counted, contradictions refused."""
 
+import csv
 import gzip
 
 import numpy as np
@@ -105,6 +106,29 @@ def test_comments_and_row_names_do_no_harm(tmp_path):
     path = tmp_path / "effects.tsv.gz"
     text = "# made by somebody\n\n" + table(p=p_of).to_csv(sep="\t")
     path.write_bytes(gzip.compress(text.encode()))
+    assert read_screen(path, name="mine").digest == read_screen(table(p=p_of), name="mine").digest
+
+
+@pytest.mark.parametrize("separator", ["\t", ",", " "])
+def test_row_names_without_a_heading_shift_nothing(separator, tmp_path):
+    """R's write.table gives row names no heading: Seurat's table then has one value more than headings."""
+    frame = table(p=p_of).rename(columns={"perturbation": "cluster", "effect": "avg_log2FC", "p": "p_val"})
+    lines = frame.to_csv(sep=separator, index=False, quoting=csv.QUOTE_NONNUMERIC).splitlines()
+    named = [lines[0], *(f'"row {k}"{separator}{line}' for k, line in enumerate(lines[1:]))]
+    plain, with_names = tmp_path / "plain.txt", tmp_path / "named.txt"
+    plain.write_text("\n".join(lines) + "\n")
+    with_names.write_text("\n".join(named) + "\n")
+    assert read_screen(with_names, name="mine").digest == read_screen(plain, name="mine").digest
+
+
+def test_rows_that_are_cut_or_too_long_are_refused(tmp_path):
+    path = tmp_path / "effects.tsv"
+    good = table(p=p_of).to_csv(sep="\t", index=False)
+    for bad in (good[: good.rstrip().rindex("\t")], good.replace("\n", "\textra\textra\n").replace("\textra", "", 2)):
+        path.write_text(bad)
+        with pytest.raises(SchemaError, match=r"columns in every row of effects\.tsv"):
+            read_screen(path, name="mine")
+    path.write_text(good.replace("\n", "\t\n").replace("\t\n", "\n", 1))  # a separator ends every row
     assert read_screen(path, name="mine").digest == read_screen(table(p=p_of), name="mine").digest
 
 
