@@ -259,6 +259,7 @@ def test_the_command_prints_lists_numbers_and_verdicts(study, tmp_path, monkeypa
         (["top.tsv.gz", "--set", "universe.genes=50"], "universe.genes: expected 'listed' in a study without cells"),
         (["top.tsv.gz", "--set", "models=[bundled:scgpt-mini]"], "expected an edge table|expected cells for"),
         (["top.tsv.gz", "--primary", "L01_mean"], "--primary"),
+        (["top.tsv.gz", "--control", "ctrl"], "Expected a screen beside --control, got none"),
         ([], "Missing argument 'EDGES...'"),
     ],
 )

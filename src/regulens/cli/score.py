@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _TABLES = "Edge tables"
 _CELLS = "Which cells"
+_SCREEN = "Screens of perturbations"
 _STATS = "Universe and statistics"
 
 
@@ -62,7 +63,27 @@ def score(
     ] = None,
     perturbation: Annotated[
         list[str] | None,
-        typer.Option(metavar="SCREEN", help="A screen of perturbations to predict; repeatable."),
+        typer.Option(
+            metavar="SCREEN", help="A screen of perturbations to predict; repeatable.", rich_help_panel=_SCREEN
+        ),
+    ] = None,
+    perturbation_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="obs column of the perturbation; default: recognised.", rich_help_panel=_SCREEN
+        ),
+    ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(metavar="LABEL", help="Label of control cells; default: recognised.", rich_help_panel=_SCREEN),
+    ] = None,
+    modality: Annotated[
+        str | None,
+        typer.Option(metavar="WHICH", help="crispri, crispra or knockout; checked.", rich_help_panel=_SCREEN),
+    ] = None,
+    replicate: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="obs column of the screen's replicate or donor.", rich_help_panel=_SCREEN),
     ] = None,
     counts: Annotated[
         str | None,
@@ -129,7 +150,10 @@ def score(
     }
     overrides = {k: v for k, v in given.items() if v is not None} | dict(read_assignment(t) for t in set_ or ())
     study = _study(
-        edges, reference=reference, expression=expression, perturbation=perturbation, overrides=overrides,
+        edges, reference=reference, expression=expression, overrides=overrides,
+        screens=screen_sections(
+            perturbation, perturbation=perturbation_column, control=control, modality=modality, replicate=replicate
+        ),
         options={"absent": absent, "column": column, "key": key, "rows": rows},
     )  # fmt: skip
     if dry_run:
@@ -153,13 +177,12 @@ def score(
 
 
 def _study(
-    edges: list[str], *, reference: list[str] | None, expression: str | None, perturbation: list[str] | None,
+    edges: list[str], *, reference: list[str] | None, expression: str | None, screens: list[dict[str, str]],
     options: dict[str, str | None], overrides: dict[str, Any],
 ) -> Plan:  # fmt: skip
     """The plan of a command line; paths are relative to the working folder."""
     from regulens.run.score import plan_of_edges
 
-    screens = screen_sections(perturbation)
     if expression is None and screens:
         expression = next((s["source"] for s in screens if Path(s["source"]).suffix in (".h5ad", ".zarr")), None)
     if reference is None:
