@@ -21,6 +21,7 @@ from regulens.types.cells import Cells
 from regulens.types.edges import EdgeUniverse
 from regulens.types.genes import GeneAlignment, GeneVocabulary
 from regulens.types.networks import ReferenceNetwork
+from regulens.types.screens import LabelRule
 
 
 def edge_lists(adapters: Mapping[str, Any]) -> dict[str, EdgeListModel]:
@@ -122,8 +123,12 @@ def listed_regulators(adapters: Mapping[str, Any], reference: ReferenceNetwork) 
     raise InputError(message)
 
 
-def listed_perturbations(universe: EdgeUniverse, adapters: Mapping[str, Any]) -> EdgeUniverse:
+def listed_perturbations(universe: EdgeUniverse, adapters: Mapping[str, Any]) -> tuple[EdgeUniverse, dict[str, str]]:
     """The universe of a screen without the perturbed genes that no table lists as regulators: all their pairs tie.
+
+    Returns
+    -------
+    The universe, and why each perturbation that left it did.
 
     Raises
     ------
@@ -140,23 +145,72 @@ def listed_perturbations(universe: EdgeUniverse, adapters: Mapping[str, Any]) ->
             "(--genes N)."
         )
         raise InputError(message)
+    words = f"{int((~rows).sum())} of {len(rows)} perturbed genes left out that no table lists as a regulator"
+    lost = dict.fromkeys(_names(universe, ~rows), "no edge table lists it as a regulator")
+    return _of_perturbations(universe, rows, words), lost
+
+
+def enough_listed(
+    universe: EdgeUniverse, adapters: Mapping[str, Any], rule: LabelRule
+) -> tuple[EdgeUniverse, dict[str, str]]:
+    """The universe of a screen without perturbations of which, where absent pairs are excluded, too few are listed.
+
+    The smallest numbers of responders and of others are those of the rule that made the labels.
+
+    Returns
+    -------
+    As `listed_perturbations`.
+
+    Raises
+    ------
+    InputError
+        When none is left.
+    """
+    kept = _left(universe, edge_lists(adapters))
+    n_pos = (universe.positive & kept).sum(axis=1)
+    n_neg = (universe.candidate & kept).sum(axis=1) - n_pos
+    if kept.all():
+        return universe, {}
+    rows = (n_pos >= rule.min_positives) & (n_neg >= rule.min_negatives)
+    if not rows.any():
+        message = (
+            f"Expected a perturbation of '{universe.reference}' with {rule.min_positives} responders and "
+            f"{rule.min_negatives} others among the pairs that tables list, got none of {len(rows)}. Take absent pairs "
+            "last (--absent last)."
+        )
+        raise InputError(message)
+    few = f"fewer than {rule.min_positives} responders or {rule.min_negatives} others among the pairs that tables list"
+    words = f"{int((~rows).sum())} of {len(rows)} perturbations left out with {few}"
+    return _of_perturbations(universe, rows, words), dict.fromkeys(_names(universe, ~rows), few)
+
+
+def _left(universe: EdgeUniverse, tables: Mapping[str, EdgeListModel]) -> np.ndarray:
+    """Pairs that all tables list that exclude others; every pair where none excludes any."""
+    kept = np.ones(universe.candidate.shape, dtype=bool)
+    for table in tables.values():
+        if table.absent == "exclude":
+            kept &= table.listed(universe.genes, universe.regulators)
+    return kept
+
+
+def _names(universe: EdgeUniverse, rows: np.ndarray) -> list[str]:
+    return [r for r, chosen in zip(universe.regulators, rows) if chosen]
+
+
+def _of_perturbations(universe: EdgeUniverse, rows: np.ndarray, words: str) -> EdgeUniverse:
+    """The universe of these perturbations, the others counted as lost."""
     if rows.all():
         return universe
     candidate, positive = universe.candidate[rows], universe.positive[rows]
-    lost = int((~rows).sum())
     counts = universe.counts | {
         "candidates": int(candidate.sum()),
         "evaluable": int(positive.sum()),
         "perturbations_evaluable": int(rows.sum()),
-        "perturbations_lost": universe.counts.get("perturbations_lost", 0) + lost,
+        "perturbations_lost": universe.counts.get("perturbations_lost", 0) + int((~rows).sum()),
     }
     return replace(
-        universe, regulators=tuple(r for r, keep in zip(universe.regulators, rows) if keep), candidate=candidate,
-        positive=positive, counts=counts,
-        restrictions=(
-            *universe.restrictions,
-            f"{lost} of {len(rows)} perturbed genes left out that no table lists as a regulator",
-        ),
+        universe, regulators=tuple(_names(universe, rows)), candidate=candidate, positive=positive, counts=counts,
+        restrictions=(*universe.restrictions, words),
     )  # fmt: skip
 
 
@@ -182,7 +236,7 @@ def with_listed(universe: EdgeUniverse, adapters: Mapping[str, Any], *, sources:
         words.append(f"{sources - len(universe.regulators)} of {sources} regulators left out that no table lists")
     candidate = universe.candidate
     if excluding := [n for n, t in tables.items() if t.absent == "exclude"]:
-        candidate = candidate & np.logical_and.reduce([masks[n] for n in excluding])
+        candidate = candidate & _left(universe, tables)
         which = "the table lists" if len(excluding) == 1 else f"all {len(excluding)} tables list"
         words.append(f"only pairs that {which}: biased by their selection")
     positive = universe.positive & candidate

@@ -20,6 +20,7 @@ from regulens.provenance import digest_of
 from regulens.rng import stream
 from regulens.run.listed import (
     check_listed,
+    enough_listed,
     listed_genes,
     listed_perturbations,
     listed_regulators,
@@ -429,7 +430,11 @@ def prepare(plan: Plan, *, progress: Progress = SILENT) -> Prepared:
         screen_universes = {}
         for name, screen in screens.items():
             universe = screen.universe(genes, cells=cells.name, restrictions=tuple(restrictions))
-            universe = listed_perturbations(universe, adapters) if only_listed else universe
+            unlisted: dict[str, str] = {}
+            if only_listed:
+                universe, unlisted = listed_perturbations(universe, adapters)
+            universe, too_few = enough_listed(universe, adapters, screen.labels.rule)
+            screens[name] = replace(screen, unlisted=unlisted | too_few)
             screen_universes[name] = with_listed(universe, adapters)
         stage.advance()
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,8 @@ class PreparedScreen:
         Single cells; None for a ready table of effects.
     checks, modality, modality_problem, flags
         As in `regulens.analyses.base.ScreenView`.
+    unlisted
+        Perturbations that edge tables leave out, with the reason.
     """
 
     section: ScreenSection
@@ -43,6 +45,11 @@ class PreparedScreen:
     modality: str
     modality_problem: str
     flags: tuple[str, ...]
+    unlisted: dict[str, str] = field(default_factory=dict)
+
+    def lost(self, universe: EdgeUniverse) -> dict[str, str]:
+        """Why each perturbation that is not in the universe is not evaluated."""
+        return self.labels.kept(universe.genes)[1] | self.unlisted
 
     def universe(self, genes: tuple[str, ...], *, cells: str, restrictions: tuple[str, ...]) -> EdgeUniverse:
         """Perturbed genes × `genes`, positive where a gene responds."""
@@ -54,10 +61,9 @@ class PreparedScreen:
 
     def view(self, universe: EdgeUniverse) -> ScreenView:
         """What analyses see."""
-        _, lost = self.labels.kept(universe.genes)
         return ScreenView(
             name=self.name, labels=self.labels, cells=self.cells, checks=self.checks, modality=self.modality,
-            modality_problem=self.modality_problem, lost=lost, flags=self.flags,
+            modality_problem=self.modality_problem, lost=self.lost(universe), flags=self.flags,
         )  # fmt: skip
 
     @cached_property
@@ -69,7 +75,6 @@ class PreparedScreen:
     def record(self, universe: EdgeUniverse) -> dict[str, object]:
         """What the run record says of it."""
         effects = self.labels.effects
-        _, lost = self.labels.kept(universe.genes)
         controls = effects.n_controls
         return {
             "name": self.name,
@@ -86,7 +91,7 @@ class PreparedScreen:
             "flags": list(self.flags),
             "dropped": {} if self.cells is None else dict(self.cells.dropped),
             "notes": [] if self.cells is None else list(self.cells.notes),
-            "lost": dict(lost),
+            "lost": self.lost(universe),
             "counts": dict(universe.counts),
         }
 
