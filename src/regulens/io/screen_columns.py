@@ -246,7 +246,7 @@ def find_role(
             labels, _ = labels_of(obs, name, role=role)
         except SchemaError:
             continue
-        return labels, name, f"obs['{name}'] was recognised as the {role}"
+        return labels, name, f"obs['{name}'] was recognised as the {role.replace('_', ' ')}"
     return None, "", ""
 
 

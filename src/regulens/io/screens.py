@@ -167,7 +167,7 @@ def read_screen(
     _require_both(frame, found, dropped, label)
     kept = cells if len(rows) == cells.n_cells else cells.subset(rows)
     frame.index = kept.obs.index
-    notes += [*_about_labels(found), *_about_genes(frame, kept), *_about_sizes(obs, total_counts, cells, at)]
+    notes += [*_about_labels(found), *_about_sizes(obs, total_counts, cells, at)]
     notes += _about_treatments(obs)
     counted = {k.replace("_", " "): n for k, n in cells.dropped.items()} | {
         why: int(lost[at].sum()) for why, lost in dropped.items()
@@ -294,18 +294,6 @@ def _about_labels(found: FoundLabels) -> list[str]:
         if kind not in (CONTROL, GENE) and label:
             by_kind.setdefault(kind, []).append(label)
     return [f"{len(v)} labels left out ({kind}): {examples(v)}" for kind, v in sorted(by_kind.items())]
-
-
-def _about_genes(frame: pd.DataFrame, cells: Cells) -> list[str]:
-    perturbed = sorted(set(frame["perturbation"]) - {""})
-    outside = [p for p, i in zip(perturbed, cells.genes.index(perturbed)) if i < 0]
-    if not outside:
-        return []
-    words = (
-        f"{len(outside)} of {len(perturbed)} perturbed genes are not among the {cells.n_genes} genes measured "
-        f"({examples(outside)}): their own expression cannot be checked"
-    )
-    return [words]
 
 
 def _about_sizes(obs: pd.DataFrame, total_counts: str | None, cells: Cells, at: np.ndarray) -> list[str]:
