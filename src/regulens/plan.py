@@ -207,6 +207,15 @@ DEFAULT_ANALYSES = (
     "cell_count_scaling",
     "composition_control",
     "metric_dependence",
+    "perturbation_recovery",
+    "perturbation_baselines",
+    "incremental_value",
+    "propensity_matched",
+    "design_sensitivity",
+    "rank_consistency",
+    "dataset_generalisation",
+    "calibration",
+    "conformal",
 )
 
 

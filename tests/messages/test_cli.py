@@ -177,6 +177,33 @@ def test_the_path_of_the_report_is_the_last_line(seen, capsys, tmp_path):
     assert err == ""
 
 
+def test_options_of_screens_reach_the_plan(seen, capsys, tmp_path):
+    line = (
+        "audit --perturbation s.h5ad --perturbation t.tsv --perturbation-column gene --control NT --modality crispri "
+        "--replicate donor --out o --quiet"
+    )
+    assert said(capsys, *line.split())[0] == 0
+    plan, _ = seen[0]
+    assert plan.cells.source == str(tmp_path / "s.h5ad") and plan.references == ()  # its controls, and no network
+    first, second = plan.screens
+    assert (first.source, second.source) == (str(tmp_path / "s.h5ad"), str(tmp_path / "t.tsv"))
+    assert (first.perturbation, first.control, first.modality, first.replicate) == ("gene", "NT", "crispri", "donor")
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("audit --control NT", "Give --perturbation SCREEN"),
+        ("audit --perturbation-column gene", "beside --perturbation-column"),
+        ("audit --perturbation effects.tsv", "Give the cells that models read"),
+    ],
+)
+def test_options_of_a_screen_need_a_screen(capsys, line, expected):
+    code, _, err = said(capsys, *line.split())
+    assert code == 2
+    assert expected in " ".join(err.split())
+
+
 def test_quiet_prints_the_path_only(seen, capsys, tmp_path):
     code, out, _ = said(capsys, "audit", "--quiet")
     assert code == 0
@@ -203,7 +230,7 @@ def test_options_reach_the_plan(seen, capsys, tmp_path):
     assert plan.cells.model_dump() == {
         "source": str(tmp_path / "cells.h5ad"), "name": None, "counts": "raw", "log1p_cp10k": True,
         "total_counts": "n", "gene_column": "g", "duplicates": "sum", "cell_state": "ct", "donor": "d", "batch": "b",
-        "perturbation": None, "backed": "auto",
+        "perturbation": None, "control": None, "backed": "auto",
     }  # fmt: skip
     assert [m.spec for m in plan.models] == [f"scgpt:{tmp_path / 'a'}", str(tmp_path / "b")]
     assert [r.source for r in plan.references] == [str(tmp_path / "n.tsv")]
