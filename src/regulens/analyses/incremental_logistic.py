@@ -159,19 +159,22 @@ def fit_logistic(
         beta[: start.size] = start
     penalty = _penalty(beta.size)
     y = np.where(use, label, 0.0)
-    size = 1.0
-    steepest, step = np.inf, np.zeros(beta.size)
+    free = np.where(penalty == 0, 1e-9, 0.0)  # curvature of the intercept where all pairs are certain
+
+    def likelihood(b: np.ndarray) -> float:
+        eta = b[0] + log_odds(gene, pair, b)
+        return float(np.where(use, y * eta - np.logaddexp(0.0, eta), 0.0).sum() - 0.5 * (penalty * b**2).sum())
+
+    best = likelihood(beta)
     for _ in range(100):
         slope, curvature = _sums(gene, pair, y, use, beta, by_row=False)
-        gradient = slope[0] - penalty * beta
-        if np.abs(gradient).max() > 2 * steepest:  # overshot: the penalised likelihood is concave, go half the way back
+        step = np.linalg.solve(curvature[0] + np.diag(penalty + free), slope[0] - penalty * beta)
+        size, now = 1.0, likelihood(beta + step)
+        while now < best - 1e-9 * abs(best) and size > 1e-6:  # overshot: the penalised likelihood is concave, go back
             size /= 2
-            beta = beta - size * step
-            continue
-        steepest, size = np.abs(gradient).max(), 1.0
-        step = np.linalg.solve(curvature[0] + np.diag(penalty), gradient)
-        beta = beta + step
-        if np.abs(step).max() < 1e-7:
+            now = likelihood(beta + size * step)
+        beta, best = beta + size * step, now
+        if size == 1.0 and np.abs(step).max() < 1e-7:
             slope, curvature = _sums(gene, pair, y, use, beta, by_row=True)
             return LogisticFit(coefficient=beta, slope=slope, curvature=curvature)
     message = "Expected the logistic fit to converge within 100 steps, got none. Use fewer features."

@@ -143,7 +143,7 @@ def fit_trees(code: np.ndarray, n_pos: np.ndarray, n_all: np.ndarray) -> Trees:
     >>> code = np.arange(32, dtype=np.uint8)[:, None]
     >>> found = fit_trees(code, np.where(np.arange(32) > 15, 90.0, 10.0), np.full(32, 100.0))
     >>> found.log_odds(code[[0, 31]]).round(1).tolist()
-    [-2.2, 2.2]
+    [-2.1, 2.1]
     """
     code = np.ascontiguousarray(code, dtype=np.uint8)
     n_pos, n_all = (np.ascontiguousarray(x, dtype=np.float64) for x in (n_pos, n_all))

@@ -155,7 +155,7 @@ def largest_share(size: np.ndarray, gamma: float) -> np.ndarray:
     Examples
     --------
     >>> largest_share(np.array([1, 5]), 2.0).round(3).tolist()
-    [0.667, 0.619]
+    [0.667, 0.6]
     """
     out = np.zeros(len(size))
     for n in np.unique(size):

@@ -237,8 +237,8 @@ def test_too_few_perturbations_are_refused(outcomes):
     assert len(found.records) == len(DESIGNS) and all("at least 5" in r.undefined for r in found.records)
 
 
-def test_the_published_protocol_is_a_reproduction(outcomes):
-    inp = outcomes["planted_network"][0]
+def test_the_published_protocol_is_a_reproduction():
+    inp = make_screen_input("planted_network", seed=1, n_perturbations=8, n_genes=60, cells=False)
     published = replace(inp, request=replace(inp.request, protocol=Protocol.PUBLISHED))
     found = SPEC.run(published)
     assert not any(t.confirmatory for t in SPEC.plan(published.request))
