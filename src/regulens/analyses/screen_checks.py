@@ -259,18 +259,32 @@ def design_flags(obs: pd.DataFrame) -> list[str]:
     if "replicate" not in obs:
         flags.append("no replicate is named: effects of replicates cannot be told from those of perturbations")
     else:
-        flags += _spread(obs, "replicate", "replicate")
-        if obs["replicate"].nunique() == 1:
+        known, gaps = _labelled(obs, "replicate")
+        flags += gaps + _spread(known, "replicate", "replicate")
+        if known["replicate"].nunique() == 1:
             flags.append(
-                f"all cells come from one replicate ('{obs['replicate'].iloc[0]}'): what it did to cells cannot be "
+                f"all cells come from one replicate ('{known['replicate'].iloc[0]}'): what it did to cells cannot be "
                 "told from effects"
             )
-    if "cell_line" in obs and obs["cell_line"].nunique() > 1:
-        lines = obs["cell_line"].value_counts()
-        words = examples([f"{line} ({n} cells)" for line, n in lines.items()])
-        flags.append(f"cells of {len(lines)} cell lines are compared together: {words}")
-        flags += _spread(obs, "cell_line", "cell line")
+    if "cell_line" in obs:
+        known, gaps = _labelled(obs, "cell_line")
+        flags += gaps
+        lines = known["cell_line"].value_counts()
+        if len(lines) > 1:
+            words = examples([f"{line} ({n} cells)" for line, n in lines.items()])
+            flags.append(f"cells of {len(lines)} cell lines are compared together: {words}")
+            flags += _spread(known, "cell_line", "cell line")
     return flags
+
+
+def _labelled(obs: pd.DataFrame, column: str) -> tuple[pd.DataFrame, list[str]]:
+    """Cells with a label; and a sentence that counts the others, which are no group of their own."""
+    known = obs[obs[column] != ""]
+    n = len(obs) - len(known)
+    if not n:
+        return known, []
+    word = column.replace("_", " ")
+    return known, [f"{n} of {len(obs)} cells have no {word}, and are left out where {word}s are compared"]
 
 
 def _spread(obs: pd.DataFrame, column: str, word: str) -> list[str]:

@@ -165,7 +165,7 @@ class LabelReader:
                 kind[label], symbol = self._meaning(label)
                 if kind[label] == GENE:
                     gene[label] = symbol
-                    if symbol != label and not _JOINED.search(label):
+                    if symbol != label.strip() and not _JOINED.search(label.strip()):
                         renamed[label] = symbol
                 elif kind[label] == UNKNOWN:
                     open_labels.append(label)

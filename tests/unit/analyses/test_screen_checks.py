@@ -181,3 +181,18 @@ def test_papalexi_is_a_knock_out_whose_nine_measured_targets_go_down(shared_data
     with pytest.raises(InputError, match="9 went down, 0 up"):
         check_screen(found, screen, modality="crispra")
     assert "look like CRISPRi or a knock-out" in check_screen(found, replace(screen, modality=None), modality=None)[2]
+
+
+def test_cells_without_a_label_are_no_replicate_and_no_line():
+    """A gap is counted, and is not a replicate without controls or a second cell line."""
+    obs = pd.DataFrame({"control": [True] * 40 + [False] * 60, "perturbation": [""] * 40 + ["A"] * 30 + ["B"] * 30})
+    obs["replicate"] = np.where(np.arange(100) % 2 == 0, "r1", "r2")
+    obs["cell_line"] = "K562"
+    sound = design_flags(obs)
+    assert sound == []
+    obs.loc[70:74, "replicate"], obs.loc[::10, "cell_line"] = "", ""
+    flags = design_flags(obs)
+    assert flags == [
+        "5 of 100 cells have no replicate, and are left out where replicates are compared",
+        "10 of 100 cells have no cell line, and are left out where cell lines are compared",
+    ]
