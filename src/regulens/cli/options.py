@@ -177,7 +177,7 @@ def plan_from(
         perturbation, perturbation=perturbation_column, control=control, modality=modality, replicate=replicate
     )
     if screens and cells is None and demo is None:
-        cells = next((s["source"] for s in screens if Path(s["source"]).suffix in (".h5ad", ".zarr")), None)
+        cells = cells_among(screens)
         if cells is None:
             message = "Expected cells beside a table of effects, got none. Give the cells that models read, or --demo."
             raise PlanError(message)
@@ -229,6 +229,16 @@ def screen_sections(sources: list[str] | None, **options: str | None) -> list[di
         message = f"Expected a screen beside {name}, got none. Give --perturbation SCREEN, or use a study file."
         raise PlanError(message)
     return [{"source": here(s)} | given for s in sources or ()]
+
+
+def cells_among(screens: list[dict[str, str]]) -> str | None:
+    """The first screen that is cells, which models then read; None where all are tables of effects.
+
+    >>> cells_among([{"source": "effects.tsv"}, {"source": "Screen.H5AD"}])
+    'Screen.H5AD'
+    """
+    places = (s["source"] for s in screens)
+    return next((p for p in places if Path(p).suffix.lower() in (".h5ad", ".zarr", ".h5") or Path(p).is_dir()), None)
 
 
 def _with_protocol(plan: Plan, protocol: str) -> Plan:

@@ -10,7 +10,7 @@ import typer
 from regulens.cli import audit as audit_command
 from regulens.cli import plan as plan_command
 from regulens.cli.console import out, print_json, print_path, progress, table
-from regulens.cli.options import here, read_assignment, screen_sections
+from regulens.cli.options import cells_among, here, read_assignment, screen_sections
 
 if TYPE_CHECKING:
     from regulens.plan import Plan
@@ -184,7 +184,7 @@ def _study(
     from regulens.run.score import plan_of_edges
 
     if expression is None and screens:
-        expression = next((s["source"] for s in screens if Path(s["source"]).suffix in (".h5ad", ".zarr")), None)
+        expression = cells_among(screens)
     if reference is None:
         reference = [] if screens else ["bundled:dorothea"]
     return plan_of_edges(
