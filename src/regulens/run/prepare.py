@@ -30,16 +30,17 @@ from regulens.run.listed import (
 from regulens.run.screens import (
     PreparedScreen,
     check_controls,
+    control_cells,
+    own_screens,
     prepare_screen,
-    same_file,
     screen_name,
     screen_needs_unmet,
 )
 from regulens.types.cells import ROLES, Cells
 from regulens.types.edges import EdgeUniverse
+from regulens.types.endpoints import Endpoint
 from regulens.types.ledger import PlannedTest
 from regulens.types.networks import ReferenceNetwork
-from regulens.types.screens import Screen
 
 if TYPE_CHECKING:
     from regulens.models.base import AbstractAdapter
@@ -169,10 +170,14 @@ def plan_analyses(plan: Plan) -> tuple[PlannedAnalysis, ...]:
     settings = settings_of(plan)
     planned = []
 
+    # A simulation says something about numbers of its endpoint; a study without these has no use for it.
+    asked = ((Endpoint.REFERENCE_RECOVERY, references), (Endpoint.PERTURBATION_RESPONSE, screens))
+    endpoints = {endpoint for endpoint, names in asked if names}
+
     def register(scope: str, model: str, reference: str, others: tuple[str, ...] = ()) -> None:
         for section in plan.analyses:
             spec = ANALYSES[section.name]
-            if spec.scope != scope:
+            if spec.scope != scope or (scope == "simulation" and spec.endpoint not in endpoints):
                 continue
             request = TestRequest(
                 model=model, reference=reference, others=others, protocol=section.protocol, primary=plan.primary,
@@ -208,13 +213,6 @@ def unmet_needs(item: PlannedAnalysis, prepared: Prepared) -> str:
     return ""
 
 
-def _own_screens(plan: Plan, screens: dict[str, PreparedScreen]) -> dict[str, Screen]:
-    """Screens whose cells lie in the file that the cells are read from, by name."""
-    source = plan.cells.source
-    cells = {name: s.cells for name, s in screens.items() if same_file(plan, s.section.source, source)}
-    return {name: found for name, found in cells.items() if found is not None}
-
-
 def _read_cells(plan: Plan, screens: dict[str, PreparedScreen]) -> Cells:
     from regulens.io.cells import read_cells
     from regulens.io.demo import DEMOS, load_demo
@@ -240,7 +238,7 @@ def _read_cells(plan: Plan, screens: dict[str, PreparedScreen]) -> Cells:
             raise PlanError(message)
         return load_demo(name)
     path = plan.resolve(c.source)
-    source, own = path, _own_screens(plan, screens)
+    source, own = path, own_screens(plan, screens)
     if own and all(screens[name].section.only for name in own):
         # Lines that no screen keeps may be on another scale, and are not looked at here either.
         source = some_cells(path, [n for s in own.values() for n in s.cells.obs.index], c.backed)
@@ -250,40 +248,6 @@ def _read_cells(plan: Plan, screens: dict[str, PreparedScreen]) -> Cells:
         total_counts=c.total_counts, name=c.name or Path(path).stem, backed=c.backed if source is path else "auto",
     )  # fmt: skip
     return cells if source is path else replace(cells, source=cells.source.replace("AnnData", Path(path).name, 1))
-
-
-def _controls(cells: Cells, plan: Plan, screens: dict[str, PreparedScreen]) -> tuple[Cells, str]:
-    """The control cells only, where the cells carry perturbations; and what was done, in words."""
-    c, own = plan.cells, _own_screens(plan, screens)
-    if own:
-        # One set of cells serves every screen: the controls of all, without cells that any of them counts as perturbed.
-        control, perturbed = np.zeros(cells.n_cells, dtype=bool), np.zeros(cells.n_cells, dtype=bool)
-        for screen in own.values():
-            of_control = screen.obs["control"].to_numpy(dtype=bool)
-            control |= cells.obs.index.isin(screen.obs.index[of_control])
-            perturbed |= cells.obs.index.isin(screen.obs.index[~of_control])
-        keep = control & ~perturbed
-        words = f"control cells of {examples(list(own))}"
-    elif c.control is not None:
-        labels = cells.obs["perturbation"].astype(str)
-        keep = (labels == c.control).to_numpy()
-        words = f"cells labelled '{c.control}'"
-        if not keep.any():
-            known = sorted(set(labels))
-            message = f"Expected the control label among {examples(known)}, got '{c.control}'."
-            raise InputError(f"{message}{nearest(c.control, known)} Name the label of unperturbed cells.")
-    elif screens and "perturbation" in cells.roles:
-        message = (
-            "The plan has 1 problem: cells.control: expected the label of unperturbed cells, since perturbed cells "
-            "must not be read beside a screen; name it"
-        )
-        raise PlanError(message)
-    else:
-        return cells, ""
-    if not keep.any():
-        message = f"Expected {words} among the {cells.n_cells} cells, got none. Check the control label."
-        raise InputError(message)
-    return cells.subset(np.flatnonzero(keep)), f"read in the {int(keep.sum())} {words} of {cells.n_cells} cells"
 
 
 def _subsample(cells: Cells, plan: Plan) -> Cells:
@@ -349,7 +313,7 @@ def prepare(plan: Plan, *, progress: Progress = SILENT) -> Prepared:
             stage.advance()
         cells, words_of_controls = None, ""
         if plan.cells.source != NO_CELLS:
-            cells, words_of_controls = _controls(_read_cells(plan, screens), plan, screens)
+            cells, words_of_controls = control_cells(_read_cells(plan, screens), plan, screens)
             cells = _subsample(cells, plan)
         stage.advance()
         references = {

@@ -7,12 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from regulens.analyses.base import ScreenView
-from regulens.errors import PlanError
+from regulens.errors import InputError, PlanError, examples, nearest
 from regulens.plan import Plan, ScreenSection
-from regulens.provenance import digest_frame, digest_of
+from regulens.provenance import digest_frame, digest_of, sha256_file
+from regulens.types.cells import Cells
 from regulens.types.edges import EdgeUniverse
 from regulens.types.screens import LabelRule, PerturbationEffects, ResponseLabels, Screen
 
@@ -107,8 +109,16 @@ def screen_name(section: ScreenSection) -> str:
 
 
 def same_file(plan: Plan, one: str, other: str) -> bool:
-    """Whether two sources of a plan are one file, however their paths are written."""
-    return Path(plan.resolve(one)).resolve() == Path(plan.resolve(other)).resolve()
+    """Whether two sources of a plan are one file, however their paths are written.
+
+    A copy of the same name counts, since a plan is known by the names of its files and by what they hold.
+    """
+    first, second = (Path(plan.resolve(source)).resolve() for source in (one, other))
+    if first == second:
+        return True
+    if first.name != second.name or not (first.is_file() and second.is_file()):
+        return False
+    return first.stat().st_size == second.stat().st_size and sha256_file(first) == sha256_file(second)
 
 
 def check_controls(plan: Plan) -> None:
@@ -128,6 +138,56 @@ def check_controls(plan: Plan) -> None:
             "none; name it as cells.perturbation"
         )
         raise PlanError(message)
+
+
+def own_screens(plan: Plan, screens: dict[str, PreparedScreen]) -> dict[str, Screen]:
+    """Screens whose cells lie in the file that the cells are read from, by name."""
+    source = plan.cells.source
+    cells = {name: s.cells for name, s in screens.items() if same_file(plan, s.section.source, source)}
+    return {name: found for name, found in cells.items() if found is not None}
+
+
+def control_cells(cells: Cells, plan: Plan, screens: dict[str, PreparedScreen]) -> tuple[Cells, str]:
+    """The control cells only, where the cells carry perturbations; and what was done, in words.
+
+    Raises
+    ------
+    InputError
+        When no cell has the label, or none is a control.
+    PlanError
+        When cells with perturbations are read beside a screen and no label says which are unperturbed.
+    """
+    c, own = plan.cells, own_screens(plan, screens)
+    keep, words = np.ones(cells.n_cells, dtype=bool), ""
+    if c.control is not None and "perturbation" in cells.roles:
+        labels = cells.obs["perturbation"].astype(str)
+        keep = (labels == c.control).to_numpy()
+        words = f"cells labelled '{c.control}'"
+        if not keep.any():
+            known = sorted(set(labels))
+            message = f"Expected the control label among {examples(known)}, got '{c.control}'."
+            raise InputError(f"{message}{nearest(c.control, known)} Name the label of unperturbed cells.")
+    if own:
+        # One set of cells serves every screen: the controls of all, without cells that any of them counts as perturbed.
+        control, perturbed = np.zeros(cells.n_cells, dtype=bool), np.zeros(cells.n_cells, dtype=bool)
+        for screen in own.values():
+            of_control = screen.obs["control"].to_numpy(dtype=bool)
+            control |= cells.obs.index.isin(screen.obs.index[of_control])
+            perturbed |= cells.obs.index.isin(screen.obs.index[~of_control])
+        keep &= control & ~perturbed
+        words = f"control cells of {examples(list(own))}"
+    elif screens and not words and "perturbation" in cells.roles:
+        message = (
+            "The plan has 1 problem: cells.control: expected the label of unperturbed cells, since perturbed cells "
+            "must not be read beside a screen; name it"
+        )
+        raise PlanError(message)
+    if not words:
+        return cells, ""
+    if not keep.any():
+        message = f"Expected {words} among the {cells.n_cells} cells, got none. Check the control label."
+        raise InputError(message)
+    return cells.subset(np.flatnonzero(keep)), f"read in the {int(keep.sum())} {words} of {cells.n_cells} cells"
 
 
 def _reading(plan: Plan, section: ScreenSection) -> dict[str, Any]:

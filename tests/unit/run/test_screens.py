@@ -254,3 +254,19 @@ def test_a_file_has_one_library_size_for_cells_and_screen(study, tmp_path):
     assert "library sizes from obs['total']" in named["source"]
     apart = plan.with_overrides({"cells.source": str(study[0] / "screen.h5ad"), "cells.counts": "X"})
     assert "library sizes" not in preview(apart).to_dict()["screens"][0]["source"]
+
+
+def test_a_copy_of_the_same_name_is_the_same_file(study, tmp_path):
+    """Its digest is that of the original, so perturbed cells must not be read in it either."""
+    copy = tmp_path / "screen.h5ad"
+    copy.write_bytes((study[0] / "screen.h5ad").read_bytes())
+    plan = study[1].with_overrides({"cells.perturbation": None, "cells.control": None})
+    found, original = preview(plan.with_overrides({"cells.source": str(copy)})).to_dict(), preview(plan).to_dict()
+    assert found["plan_digest"] == original["plan_digest"]
+    assert found["cells"]["digest"] == original["cells"]["digest"]
+    assert found["cells"]["n_cells"] == found["screens"][0]["n_controls"]
+
+
+def test_a_misspelt_control_label_is_refused_beside_a_screen_of_the_same_file(study):
+    with pytest.raises(InputError, match="Did you mean 'control'"):
+        preview(study[1].with_overrides({"cells.control": "contrl"}))
