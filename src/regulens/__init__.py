@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from regulens.io.cells import read_cells
     from regulens.io.demo import load_demo
     from regulens.io.references import read_reference, read_regulators
+    from regulens.io.screens import read_screen
     from regulens.parallel import cluster
     from regulens.plan import Plan
     from regulens.report.build import build_report
     from regulens.run.audit import Run
     from regulens.run.preview import Preview, preview
+    from regulens.stats.screen_effects import effects_of
     from regulens.types.attention import Direction
     from regulens.types.cells import Cells
     from regulens.types.edges import EdgeScores, EdgeUniverse
@@ -39,6 +41,7 @@ __all__ = [
     "audit",
     "build_report",
     "cluster",
+    "effects_of",
     "errors",
     "evaluate",
     "extract",
@@ -49,6 +52,7 @@ __all__ = [
     "read_cells",
     "read_reference",
     "read_regulators",
+    "read_screen",
     "score",
     "scores_from_table",
 ]
@@ -67,6 +71,7 @@ _LAZY = {
     "audit": "regulens.api:audit",
     "build_report": "regulens.report.build:build_report",
     "cluster": "regulens.parallel:cluster",
+    "effects_of": "regulens.stats.screen_effects:effects_of",
     "errors": "regulens.errors:",
     "evaluate": "regulens.api:evaluate",
     "extract": "regulens.api:extract",
@@ -77,6 +82,7 @@ _LAZY = {
     "read_cells": "regulens.io.cells:read_cells",
     "read_reference": "regulens.io.references:read_reference",
     "read_regulators": "regulens.io.references:read_regulators",
+    "read_screen": "regulens.io.screens:read_screen",
     "score": "regulens.api:score",
     "scores_from_table": "regulens.api:scores_from_table",
 }

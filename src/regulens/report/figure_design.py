@@ -122,7 +122,7 @@ def caption(view: RunView) -> str:
     return (
         "Above: lead of attention in mean AUROC over perturbations, in every design of the grid, each with its own "
         "perturbations. Below: which test, number of control cells, smallest effect of a responder and most variable "
-        f"genes each design is. {interval_words(view)}"
+        f"genes each design is. {interval_words(view, 'perturbation_response')}"
     )
 
 

@@ -88,7 +88,8 @@ def caption(view: RunView) -> str:
         "chosen, each perturbation by the choices of others; in this screen, unchanged; in this screen by choices that "
         "saw neither the perturbation nor the gene, which is what is tested; and what choices made in this screen "
         "give. "
-        f"An order of two scores counts above 0 where it is as the other screen has it. {interval_words(view)}"
+        "An order of two scores counts above 0 where it is as the other screen has it. "
+        f"{interval_words(view, 'perturbation_response')}"
     )
 
 

@@ -426,11 +426,11 @@ def universe_sentence(view: RunView, endpoint: str = "reference_recovery") -> st
     return f"Endpoint: {endpoint.replace('_', ' ')}. {where}.{read}"
 
 
-def interval_words(view: RunView) -> str:
-    """What the bars of a figure are, and by which units they are clustered."""
-    units = sorted(
-        {str(u) for u in view.results.loc[view.results["metric"] == "auroc", "unit"] if not is_missing(u) and str(u)}
-    )
+def interval_words(view: RunView, endpoint: str = "reference_recovery") -> str:
+    """What the bars of a figure are, and by which units those of its endpoint are clustered."""
+    metric = "mean_perturbation_auroc" if endpoint == "perturbation_response" else "auroc"
+    own = view.results[(view.results["metric"] == metric) & (view.results["endpoint"] == endpoint)]
+    units = sorted({str(u) for u in own["unit"] if not is_missing(u) and str(u)})
     clustered = f", clustered by {' or by '.join(units)}." if units else "."
     return f"Bars: {100 * (1 - view.alpha):g} % intervals{clustered}"
 
