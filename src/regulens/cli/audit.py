@@ -11,6 +11,7 @@ from rich.text import Text
 
 from regulens.cli.console import out, print_json, print_path, progress, table
 from regulens.cli.options import with_plan_options
+from regulens.cli.shared import AsJson, Jobs, Overwrite, Quiet, RunFolder
 
 if TYPE_CHECKING:
     from regulens.plan import Plan
@@ -22,12 +23,8 @@ _COLOURS = {"supported": "green", "not supported": "red", "inconclusive": "yello
 @with_plan_options
 def audit(
     study: Plan,
-    folder: Annotated[
-        Path | None, typer.Option("--out", metavar="FOLDER", help="Run folder; default: runs/NAME.")
-    ] = None,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Workers; default: one a processor. No number depends on it.")
-    ] = None,
+    folder: RunFolder = None,
+    jobs: Jobs = None,
     scheduler: Annotated[
         str | None,
         typer.Option(
@@ -35,11 +32,9 @@ def audit(
             help="Dask scheduler tcp://HOST:PORT; its workers must see the run folder.",
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a run of another plan in the folder.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no notes.")] = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Audit models on cells against networks and screens; the same command resumes an interrupted run.
 

@@ -14,15 +14,29 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from regulens.cli.shared import (
+    CELLS,
+    SCREEN,
+    STATS,
+    Analyses,
+    Bootstrap,
+    Control,
+    Counts,
+    GeneColumn,
+    Log1p,
+    ModalityName,
+    Permutations,
+    PerturbationColumn,
+    Replicate,
+    Seed,
+    SetKeys,
+)
 from regulens.errors import PlanError, examples, nearest
 
 if TYPE_CHECKING:
     from regulens.plan import Plan
 
-_CELLS = "Which cells"
 _SCORE = "Models and networks"
-_SCREEN = "Screens of perturbations"
-_STATS = "Universe and statistics"
 _READ = "Reading attention"
 
 
@@ -53,66 +67,42 @@ def plan_from(
         typer.Option(
             metavar="SCREEN",
             help="Cells with a perturbation each (.h5ad, .zarr), or a table of effects; repeatable.",
-            rich_help_panel=_SCREEN,
+            rich_help_panel=SCREEN,
         ),
     ] = None,
-    perturbation_column: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN", help="obs column of the perturbation; default: recognised.", rich_help_panel=_SCREEN
-        ),
-    ] = None,
-    control: Annotated[
-        str | None,
-        typer.Option(metavar="LABEL", help="Label of control cells; default: recognised.", rich_help_panel=_SCREEN),
-    ] = None,
-    modality: Annotated[
-        str | None,
-        typer.Option(metavar="WHICH", help="crispri, crispra or knockout; checked.", rich_help_panel=_SCREEN),
-    ] = None,
-    replicate: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN", help="obs column of the screen's replicate or donor.", rich_help_panel=_SCREEN),
-    ] = None,
+    perturbation_column: PerturbationColumn = None,
+    control: Control = None,
+    modality: ModalityName = None,
+    replicate: Replicate = None,
     demo: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME", help="Bundled cells instead of a file: immune or pbmc68k.", rich_help_panel=_CELLS
-        ),
+        typer.Option(metavar="NAME", help="Bundled cells instead of a file: immune or pbmc68k.", rich_help_panel=CELLS),
     ] = None,
     cell_state: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="obs column of the cell state.", rich_help_panel=_CELLS)
+        str | None, typer.Option(metavar="COLUMN", help="obs column of the cell state.", rich_help_panel=CELLS)
     ] = None,
     donor: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="obs column of the donor.", rich_help_panel=_CELLS)
+        str | None, typer.Option(metavar="COLUMN", help="obs column of the donor.", rich_help_panel=CELLS)
     ] = None,
     batch: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="obs column of the batch.", rich_help_panel=_CELLS)
+        str | None, typer.Option(metavar="COLUMN", help="obs column of the batch.", rich_help_panel=CELLS)
     ] = None,
-    counts: Annotated[
-        str | None,
-        typer.Option(metavar="WHERE", help="Where raw counts are: auto, X, raw, or a layer.", rich_help_panel=_CELLS),
-    ] = None,
-    log1p_cp10k: Annotated[
-        bool, typer.Option("--log1p-cp10k", help="Recover counts from log1p(CP10k).", rich_help_panel=_CELLS)
-    ] = False,
+    counts: Counts = None,
+    log1p_cp10k: Log1p = False,
     total_counts: Annotated[
         str | None,
-        typer.Option(metavar="COLUMN", help="obs column of library sizes; default: row sums.", rich_help_panel=_CELLS),
+        typer.Option(metavar="COLUMN", help="obs column of library sizes; default: row sums.", rich_help_panel=CELLS),
     ] = None,
-    gene_column: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN", help="var column of gene ids; default: var_names.", rich_help_panel=_CELLS),
-    ] = None,
+    gene_column: GeneColumn = None,
     duplicates: Annotated[
-        str | None, typer.Option(metavar="RULE", help="Repeated gene ids: refuse or sum.", rich_help_panel=_CELLS)
+        str | None, typer.Option(metavar="RULE", help="Repeated gene ids: refuse or sum.", rich_help_panel=CELLS)
     ] = None,
     genes: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Number of most variable genes in the universe.", rich_help_panel=_STATS),
+        typer.Option(metavar="N", help="Number of most variable genes in the universe.", rich_help_panel=STATS),
     ] = None,
     max_cells: Annotated[
-        int | None, typer.Option(metavar="N", help="Use at most so many cells.", rich_help_panel=_STATS)
+        int | None, typer.Option(metavar="N", help="Use at most so many cells.", rich_help_panel=STATS)
     ] = None,
     recipe: Annotated[
         str | None,
@@ -130,34 +120,21 @@ def plan_from(
         str | None, typer.Option(metavar="WHERE", help="Where models run: cpu or cuda.", rich_help_panel=_READ)
     ] = None,
     direction: Annotated[
-        str | None, typer.Option(metavar="WHICH", help="regulator_attends or target_attends.", rich_help_panel=_STATS)
+        str | None, typer.Option(metavar="WHICH", help="regulator_attends or target_attends.", rich_help_panel=STATS)
     ] = None,
     primary: Annotated[
         str | None,
-        typer.Option(metavar="SCORE", help="Pre-specified score: pooled, L03_mean, L03_H01.", rich_help_panel=_STATS),
+        typer.Option(metavar="SCORE", help="Pre-specified score: pooled, L03_mean, L03_H01.", rich_help_panel=STATS),
     ] = None,
-    analysis: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Run only this analysis; repeatable.", rich_help_panel=_STATS),
-    ] = None,
+    analysis: Analyses = None,
     protocol: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="published: beside the corrected one, where known.", rich_help_panel=_STATS),
+        typer.Option(metavar="NAME", help="published: beside the corrected one, where known.", rich_help_panel=STATS),
     ] = None,
-    bootstrap: Annotated[int | None, typer.Option(metavar="N", help="Bootstrap draws.", rich_help_panel=_STATS)] = None,
-    permutations: Annotated[
-        int | None, typer.Option(metavar="N", help="Permutation draws.", rich_help_panel=_STATS)
-    ] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Root seed.", rich_help_panel=_STATS)] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Any key of a study file, e.g. statistics.alpha=0.01; repeatable.",
-            rich_help_panel=_STATS,
-        ),
-    ] = None,
+    bootstrap: Bootstrap = None,
+    permutations: Permutations = None,
+    seed: Seed = None,
+    set_: SetKeys = None,
 ) -> Plan:
     """Make the plan of a command line: the study file if there is one, options over it, ``--set`` last.
 

@@ -8,6 +8,7 @@ import typer
 
 from regulens.cli.console import duration, out, print_json, progress, table
 from regulens.cli.options import with_plan_options
+from regulens.cli.shared import AsJson, Quiet
 
 if TYPE_CHECKING:
     from regulens.plan import Plan
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 def plan(
     study: Plan,
     as_yaml: Annotated[bool, typer.Option("--yaml", help="Print the complete study file and stop.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Say what an audit with these options would do, and why the rest will not run; writes nothing."""
     if as_yaml:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,15 +10,34 @@ from regulens.cli import audit as audit_command
 from regulens.cli import plan as plan_command
 from regulens.cli.console import out, print_json, print_path, progress, table
 from regulens.cli.options import cells_among, here, read_assignment, screen_sections
+from regulens.cli.shared import (
+    CELLS,
+    SCREEN,
+    STATS,
+    Analyses,
+    AsJson,
+    Bootstrap,
+    Control,
+    Counts,
+    GeneColumn,
+    Jobs,
+    Log1p,
+    ModalityName,
+    Overwrite,
+    Permutations,
+    PerturbationColumn,
+    Quiet,
+    Replicate,
+    RunFolder,
+    Seed,
+    SetKeys,
+)
 
 if TYPE_CHECKING:
     from regulens.plan import Plan
     from regulens.run.audit import Run
 
 _TABLES = "Edge tables"
-_CELLS = "Which cells"
-_SCREEN = "Screens of perturbations"
-_STATS = "Universe and statistics"
 
 
 def score(
@@ -64,74 +82,38 @@ def score(
     perturbation: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="SCREEN", help="A screen of perturbations to predict; repeatable.", rich_help_panel=_SCREEN
+            metavar="SCREEN", help="A screen of perturbations to predict; repeatable.", rich_help_panel=SCREEN
         ),
     ] = None,
-    perturbation_column: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN", help="obs column of the perturbation; default: recognised.", rich_help_panel=_SCREEN
-        ),
-    ] = None,
-    control: Annotated[
-        str | None,
-        typer.Option(metavar="LABEL", help="Label of control cells; default: recognised.", rich_help_panel=_SCREEN),
-    ] = None,
-    modality: Annotated[
-        str | None,
-        typer.Option(metavar="WHICH", help="crispri, crispra or knockout; checked.", rich_help_panel=_SCREEN),
-    ] = None,
-    replicate: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN", help="obs column of the screen's replicate or donor.", rich_help_panel=_SCREEN),
-    ] = None,
-    counts: Annotated[
-        str | None,
-        typer.Option(metavar="WHERE", help="Where raw counts are: auto, X, raw, or a layer.", rich_help_panel=_CELLS),
-    ] = None,
-    log1p_cp10k: Annotated[
-        bool, typer.Option("--log1p-cp10k", help="Recover counts from log1p(CP10k).", rich_help_panel=_CELLS)
-    ] = False,
-    gene_column: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN", help="var column of gene ids; default: var_names.", rich_help_panel=_CELLS),
-    ] = None,
+    perturbation_column: PerturbationColumn = None,
+    control: Control = None,
+    modality: ModalityName = None,
+    replicate: Replicate = None,
+    counts: Counts = None,
+    log1p_cp10k: Log1p = False,
+    gene_column: GeneColumn = None,
     max_cells: Annotated[
-        int | None, typer.Option(metavar="N", help="Use at most so many cells.", rich_help_panel=_CELLS)
+        int | None, typer.Option(metavar="N", help="Use at most so many cells.", rich_help_panel=CELLS)
     ] = None,
     genes: Annotated[
         int | None,
         typer.Option(
-            metavar="N", help="The most variable genes instead of those that tables list.", rich_help_panel=_STATS
+            metavar="N", help="The most variable genes instead of those that tables list.", rich_help_panel=STATS
         ),
     ] = None,
-    analysis: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Run only this analysis; repeatable.", rich_help_panel=_STATS),
-    ] = None,
-    bootstrap: Annotated[int | None, typer.Option(metavar="N", help="Bootstrap draws.", rich_help_panel=_STATS)] = None,
-    permutations: Annotated[
-        int | None, typer.Option(metavar="N", help="Permutation draws.", rich_help_panel=_STATS)
-    ] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Root seed.", rich_help_panel=_STATS)] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any key of a study file; repeatable.", rich_help_panel=_STATS),
-    ] = None,
-    folder: Annotated[
-        Path | None, typer.Option("--out", metavar="FOLDER", help="Run folder; default: runs/NAME.")
-    ] = None,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Workers; default: one a processor. No number depends on it.")
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a run of another plan in the folder.")
-    ] = False,
+    analysis: Analyses = None,
+    bootstrap: Bootstrap = None,
+    permutations: Permutations = None,
+    seed: Seed = None,
+    set_: SetKeys = None,
+    folder: RunFolder = None,
+    jobs: Jobs = None,
+    overwrite: Overwrite = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be run and what tables list; write nothing.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no notes.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Hold edge tables against networks, beside baselines and nulls on the same pairs; no model is needed.
 
