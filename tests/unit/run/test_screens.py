@@ -13,8 +13,10 @@ pytest.importorskip("torch", reason="extraction needs the extra 'models'")
 import anndata as ad
 
 from regulens.errors import InputError, ParameterError, PlanError, ScaleError
+from regulens.plan import Plan
 from regulens.report.build import build_report
 from regulens.run.audit import audit
+from regulens.run.prepare import plan_analyses
 from regulens.run.preview import preview
 from regulens.testing.tiny_screen import TARGETS, write_screen_cells, write_tiny_screen
 from regulens.testing.tiny_study import write_reference
@@ -176,6 +178,15 @@ def test_a_changed_effect_is_read_anew_in_the_same_folder(study, tmp_path):
     write(int(rng.integers(100, 200)))
     again, fresh = audit(plan, out=tmp_path / "out", jobs=1), audit(plan, out=tmp_path / "fresh", jobs=1)
     assert contents(again.path / "tables") == contents(fresh.path / "tables")
+
+
+def test_a_study_of_a_screen_plans_its_battery_and_no_simulation_of_networks():
+    planned = plan_analyses(Plan.from_options(references=[], screens=["screen.h5ad"]))
+    names = {item.spec.name for item in planned}
+    assert {"perturbation_recovery", "incremental_value", "conformal"} <= names
+    assert all(item.spec.scope == "model_screen" for item in planned)
+    both = {item.spec.name for item in plan_analyses(Plan.from_options(screens=["screen.h5ad"]))}
+    assert names < both and "synthetic_cssi" in both
 
 
 def test_a_second_screen_is_seen_by_the_first(study, tmp_path):
