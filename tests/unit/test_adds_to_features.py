@@ -84,3 +84,14 @@ def test_the_documentation_prints_the_rule_as_applied(runs):
     page = Path(__file__).parents[2] / "docs" / "verdicts.md"
     found = state(*runs["planted_network"], **ENOUGH)
     assert " ".join(found.rule.split()) in " ".join(page.read_text().split())
+
+
+def test_what_is_left_beside_the_propensity_to_respond_is_said(runs):
+    """A score that knows popular responders gains over gene features; beside their popularity it must be told apart."""
+    inp, outcome = runs["planted_network"]
+    found = state(inp, outcome, **ENOUGH)
+    said = [r for r in found.reasons if "how often a gene responds to other perturbations" in r]
+    value = outcome.facts["over_propensity"]["logistic"][0]
+    assert len(said) == 1 and f"{value:+.3f}" in said[0] and value > 0.005
+    none = state(inp, outcome, **ENOUGH, over_propensity={"logistic": [], "trees": []})
+    assert not any("how often a gene responds" in r for r in none.reasons)

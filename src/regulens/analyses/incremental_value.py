@@ -173,6 +173,11 @@ def _row(found: Found, base: str, plus: str, metric: str, *, level: float, delta
     return row
 
 
+def _bounded(effect: Effect, level: float) -> list[float]:
+    """Value and interval of an effect; empty where there is none."""
+    return [] if effect.undefined else [float(x) for x in (effect.value, *effect.bounds(level))]
+
+
 def _base_problem(found: list[Found], level: float) -> str:
     """Why the model of gene features has no valid interval somewhere, or an empty string."""
     for f in found:
@@ -229,6 +234,8 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
         "base_problem": _base_problem(order, level), "planted_gain": known,
         "planted_missed": missed, "gain_of_interest": delta, "tost_p": equal,
         "prevalence": float(per.prevalence.mean()),
+        "over_propensity": {b: _bounded(effect_of(found["perturbation", b], BOTH, WITH_PROPENSITY, "auroc"), level)
+                            for b in LEARNERS},
         "gains": {f"{s}, {b}": float(gain[s, b, "auroc"].value) for s in SPLITS for b in LEARNERS},
     }  # fmt: skip
     results = tuple(

@@ -34,9 +34,19 @@ def _bound(facts: Facts) -> str:
 
 
 def _remark(facts: Mapping[str, Facts]) -> str:
-    """How precise a base model was added to."""
+    """What was added to, and what is left of the gain where it is known how often a gene responds to anything."""
     own = facts.get(_ANALYSIS, {})
-    return f"Mean prevalence of responders: {own['prevalence']:.3f}." if "prevalence" in own else ""
+    out = [f"Mean prevalence of responders: {own['prevalence']:.3f}."] if "prevalence" in own else []
+    left = [
+        f"{found[0]:+.3f} [{found[1]:+.3f}, {found[2]:+.3f}] AUROC ({_LEARNER[learner]})"
+        for learner, found in own.get("over_propensity", {}).items()
+        if found
+    ]
+    if left:
+        out.append(
+            f"Gain on unseen perturbations beside how often a gene responds to other perturbations: {', '.join(left)}."
+        )
+    return " ".join(out)
 
 
 RULE = ClaimRule(
