@@ -192,7 +192,8 @@ def test_a_listed_table_that_is_gone_is_refused(tmp_path: Path, built: Path) -> 
 
 
 def test_words_under_a_number_heading_are_printed_as_words() -> None:
-    from regulens.report.table import COLUMNS, cell
+    from regulens.report.columns import COLUMNS
+    from regulens.report.table import cell
 
     assert cell("L00_mean", COLUMNS["layer"][1]).text == "0"
     assert cell("twelve", COLUMNS["n_pos"][1]).text == "twelve"
