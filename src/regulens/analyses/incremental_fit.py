@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.sparse as sp
 
-from regulens.analyses.incremental_logistic import curved, fit_logistic, log_odds, normal_scores, trained_ranks
+from regulens.analyses.incremental_logistic import (
+    count_classes,
+    curved,
+    fit_logistic,
+    log_odds,
+    normal_scores,
+    trained_ranks,
+)
 from regulens.analyses.incremental_metrics import gene_variance, mean_difference, ranked
 from regulens.analyses.incremental_splits import Turn, Turns
 from regulens.analyses.incremental_trees import BINS, binned, fit_trees
@@ -121,9 +128,13 @@ def _block(turn: Turn) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
 
 
 def _ranks(task: Task, turn: Turn) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Ranks by the training side of every score that models read: on the training block and on the test block."""
+    """Ranks by the training side of every score that models read: on the training block and on the test block.
+
+    Raises `StatisticsError` where the training side has one class only, for either learner.
+    """
     train, test = _block(turn)
     use = task.grid.use[train]
+    count_classes(task.grid.label[train], use)
     taught, judged = {}, {}
     for name in dict.fromkeys(s for scores in task.models.values() for s in scores):
         values = propensity(task.grid, task.turns, turn) if name == PROPENSITY else task.grid.scores[name]
@@ -244,7 +255,13 @@ class _Boosted:
 
 
 def evaluate(task: Task) -> Found:
-    """Fit, predict and judge one split by one learner, with all draws."""
+    """Fit, predict and judge one split by one learner, with all draws.
+
+    Raises
+    ------
+    StatisticsError
+        A training side has no responding pair, or no other.
+    """
     grid, rows = task.grid, task.grid.rows
     engine = (_Logistic if task.learner == "logistic" else _Boosted)(task)
     names = list(task.models)

@@ -128,6 +128,21 @@ def log_odds(gene: np.ndarray, pair: np.ndarray, coefficient: np.ndarray) -> np.
     return out
 
 
+def count_classes(label: np.ndarray, use: np.ndarray) -> tuple[int, int]:
+    """Responding pairs and all pairs of a training side; `StatisticsError` where one class is missing.
+
+    Parameters
+    ----------
+    label, use
+        As in `fit_logistic`.
+    """
+    n_pos, n = int((label & use).sum()), int(use.sum())
+    if n_pos == 0 or n_pos == n:
+        message = f"Expected responding and other pairs on the training side, got {n_pos} of {n}. Use fewer folds."
+        raise StatisticsError(message)
+    return n_pos, n
+
+
 def fit_logistic(
     gene: np.ndarray, pair: np.ndarray, label: np.ndarray, use: np.ndarray, *, start: np.ndarray | None = None
 ) -> LogisticFit:
@@ -149,10 +164,7 @@ def fit_logistic(
     StatisticsError
         One class only, or no convergence.
     """
-    n_pos, n = int((label & use).sum()), int(use.sum())
-    if n_pos == 0 or n_pos == n:
-        message = f"Expected responding and other pairs on the training side, got {n_pos} of {n}. Use fewer folds."
-        raise StatisticsError(message)
+    n_pos, n = count_classes(label, use)
     beta = np.zeros(gene.shape[1] + len(pair))
     beta[0] = logit(n_pos / n)
     if start is not None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from regulens.analyses.per_perturbation import METRICS, RECALL_AT
 from regulens.compiled import kernel
+from regulens.errors import StatisticsError
 from regulens.stats.by_row import Rows
 
 #: Groups of genes, and of pairs, that are left out in turn.
@@ -80,12 +81,20 @@ def ranked(
     order
         From `ascending`, where it is known.
 
+    Raises
+    ------
+    StatisticsError
+        A prediction is not finite.
+
     Examples
     --------
     >>> rows = Rows.build(np.array([True, False, False]), np.zeros(3, int), np.arange(3))
     >>> ranked(np.zeros(3), rows)[:2, 0].round(4).tolist()
     [0.5, 0.6111]
     """
+    if not np.isfinite(prediction).all():  # NaN equals nothing, not even itself: groups of ties would never end
+        message = "Expected finite predictions, got NaN or infinity. Fit on sides that have both classes."
+        raise StatisticsError(message)
     out = np.empty((len(METRICS), rows.start.size - 1))
     keep = np.ones(rows.label.size, dtype=np.bool_) if keep is None else keep
     values = np.ascontiguousarray(prediction, dtype=np.float64)

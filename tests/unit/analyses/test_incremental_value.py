@@ -237,6 +237,37 @@ def test_too_few_perturbations_are_refused(outcomes):
     assert len(found.records) == len(DESIGNS) and all("at least 5" in r.undefined for r in found.records)
 
 
+def test_one_gene_that_responds_to_everything_is_refused(outcomes):
+    """Its fold leaves the training side without responders, in the trees too."""
+    inp = outcomes["planted_network"][0]
+    one = np.zeros_like(inp.universe.positive)
+    j = int(np.flatnonzero(inp.universe.candidate.all(axis=0))[0])
+    one[:, j] = True
+    found = SPEC.run(replace(inp, universe=replace(inp.universe, positive=one), parameters=SMALL))
+    assert len(found.records) == len(DESIGNS)
+    assert all("Expected responding and other pairs" in r.undefined for r in found.records)
+
+
+@pytest.mark.parametrize("learner", ["logistic", "trees"])
+def test_a_training_side_without_pairs_or_classes_is_an_error(learner):
+    grid = made(8, 20)
+    one = np.zeros_like(grid.label)
+    one[:, 3] = True
+    with pytest.raises(StatisticsError, match="responding and other pairs"):
+        evaluate(task(replace(grid, label=one), "gene", learner, draws=12))
+    given = task(grid, "joint", learner, draws=12)
+    first = given.turns.turns[0]
+    none = grid.use & ~np.outer(first.train_row, first.train_column)
+    with pytest.raises(StatisticsError, match="got 0 of 0"):
+        evaluate(replace(given, grid=replace(grid, use=none)))
+
+
+def test_predictions_that_are_not_finite_are_refused():
+    rows = Rows.build(np.array([True, False, False]), np.zeros(3, int), np.arange(3))
+    with pytest.raises(StatisticsError, match="Expected finite predictions"):
+        ranked(np.array([1.0, np.nan, 0.0]), rows)
+
+
 def test_the_published_protocol_is_a_reproduction():
     inp = make_screen_input("planted_network", seed=1, n_perturbations=8, n_genes=60, cells=False)
     published = replace(inp, request=replace(inp.request, protocol=Protocol.PUBLISHED))
