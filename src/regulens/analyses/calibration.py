@@ -316,7 +316,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
 
 SPEC = AnalysisSpec(
     name=NAME,
-    version=1,
+    version=2,
     title="Scores as probabilities",
     question="Can a score of gene pairs be read as the probability that a gene responds to a perturbation?",
     endpoint=Endpoint.PERTURBATION_RESPONSE,

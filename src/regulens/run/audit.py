@@ -142,7 +142,8 @@ def _answer(
         screen = prepared.screens.get(name)
         return replace(
             cache[name], request=request, parameters=item.spec.parameters | item.section.parameters,
-            inferred=networks.of(item), jobs=jobs, adapter=prepared.adapters[request.model], cells=prepared.cells,
+            inferred=networks.of(replace(item, request=request)), jobs=jobs, cells=prepared.cells,
+            adapter=prepared.adapters[request.model],
             screen=None if screen is None else screen.view(prepared.universe_of(name)),
         )  # fmt: skip
 

@@ -12,6 +12,7 @@ pytest.importorskip("torch", reason="extraction needs the extra 'models'")
 
 import anndata as ad
 
+from regulens.analyses import calibration
 from regulens.errors import InputError, ParameterError, PlanError, ScaleError
 from regulens.plan import Plan
 from regulens.report.build import build_report
@@ -198,6 +199,25 @@ def test_a_second_screen_is_seen_by_the_first(study, tmp_path):
     assert {o["reference"] for o in run.record["outcomes"]} == {"tiny-screen", "stricter"}
     alone = audit(plan.with_overrides({"analyses": ["dataset_generalisation"]}), out=tmp_path / "alone", jobs=1)
     assert "second screen" in json.dumps(alone.record["skipped"]) or (alone.tests["undefined"] != "").all()
+
+
+def test_networks_of_a_second_screen_are_those_of_its_own_perturbations(study, tmp_path, monkeypatch):
+    """Otherwise nothing could be carried over to a screen that perturbs a gene which the first does not."""
+    _, plan = study
+    scores_of, seen = calibration.scores_of, []
+
+    def watched(inp, methods):
+        seen.append((inp.universe.regulators, inp.inferred["pearson"].regulators))
+        return scores_of(inp, methods)
+
+    monkeypatch.setattr(calibration, "scores_of", watched)
+    one = plan.model_dump(mode="json")["screens"][0]
+    both = [one | {"name": "stricter", "min_responders": 26}, one]
+    asked = [{"name": "calibration", "parameters": {"methods": ["pearson"]}}]
+    audit(plan.with_overrides({"screens": both, "analyses": asked}), out=tmp_path / "out", jobs=1)
+    assert len(seen) == 3 and len({theirs for theirs, _ in seen}) == 2  # both screens, and one as the other's second
+    for theirs, scored in seen:
+        assert theirs == scored
 
 
 def test_a_preview_says_what_a_screen_offers(study, tmp_path, monkeypatch):
