@@ -82,16 +82,21 @@ def squeezed(score: np.ndarray) -> np.ndarray:
     return np.clip(u, 1e-9, 1 - 1e-9)
 
 
-def _ece_draws(p: np.ndarray, y: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """ECE of resampled pairs: pairs of one bin and label are alike, so their numbers are drawn instead of them."""
-    bins = equal_width(p, y)
-    n_bins = len(bins.n)
-    cell = bins.index * 2 + y
-    n, sum_p = np.bincount(cell, minlength=2 * n_bins), np.bincount(cell, weights=p, minlength=2 * n_bins)
-    mean = np.divide(sum_p, n, out=np.zeros(2 * n_bins), where=n > 0)
-    drawn = rng.multinomial(len(p), n / n.sum(), size=draws)
-    gap = (drawn * (np.arange(2 * n_bins) % 2 - mean)).reshape(draws, n_bins, 2).sum(axis=2)
-    return np.abs(gap).sum(axis=1) / len(p)
+def _ece_draws(readings: list[np.ndarray], y: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """ECE of every reading when pairs are resampled, the same pairs for all, shape ``(reading, draw)``.
+
+    Pairs of one label that every reading puts into one bin are alike, so their numbers are drawn instead of them.
+    """
+    bins = [equal_width(p, y) for p in readings]
+    alike, cell = np.unique(np.stack([*(b.index for b in bins), y]), axis=1, return_inverse=True)
+    n = np.bincount(cell.ravel())
+    drawn = rng.multinomial(len(y), n / n.sum(), size=draws)
+    out = []
+    for p, b, index in zip(readings, bins, alike):
+        mean = np.bincount(cell.ravel(), weights=p) / n
+        gap = drawn * (alike[-1] - mean)
+        out.append(np.abs(gap @ (index[:, None] == np.arange(len(b.n)))).sum(axis=1) / len(y))
+    return np.array(out)
 
 
 def run_published(inp: AnalysisInput, name: str) -> AnalysisOutcome:
@@ -118,7 +123,7 @@ def run_published(inp: AnalysisInput, name: str) -> AnalysisOutcome:
                 (score, way, ece, float(np.mean((p - y) ** 2)), float(auroc(p[None], y)[0]), edges.n_pos,
                  len(edges.label), edges.n_pos / len(edges.label))
             )  # fmt: skip
-            draws = _ece_draws(p, y, BOOTSTRAP, inp.rng(f"bootstrap/{name}/published/{score}/{way}"))
+            (draws,) = _ece_draws([p], y, BOOTSTRAP, inp.rng(f"bootstrap/{name}/published/{score}/{way}"))
             estimate: Estimate | Undefined = Estimate.from_draws(
                 ece, draws, method=f"bootstrap over pairs, percentile, B={BOOTSTRAP}", n_units=int(test.sum()),
                 unit="pair",
@@ -130,7 +135,7 @@ def run_published(inp: AnalysisInput, name: str) -> AnalysisOutcome:
         if record is None:
             drop = equal_width(readings["raw"], y).ece - equal_width(readings["isotonic"], y).ece
             rng = inp.rng(f"bootstrap/{name}/published/drop")
-            null = _ece_draws(readings["raw"], y, BOOTSTRAP, rng) - _ece_draws(readings["isotonic"], y, BOOTSTRAP, rng)
+            null = np.subtract(*_ece_draws([readings["raw"], readings["isotonic"]], y, BOOTSTRAP, rng))
             record = TestRecord(
                 id=test_id(name, inp.request, PUBLISHED.name), effect=drop, n_units=int(test.sum()),
                 p_raw=float((1 + np.count_nonzero(null <= 0)) / (1 + BOOTSTRAP)), stream=inp.stream_name(stream),

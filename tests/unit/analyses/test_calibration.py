@@ -10,7 +10,7 @@ from scipy.special import expit
 
 from regulens.analyses.base import ANALYSES, StatisticsSettings
 from regulens.analyses.calibration import SPEC, _gain, _over_splits, with_rule
-from regulens.analyses.calibration_published import published_labels, run_published, squeezed
+from regulens.analyses.calibration_published import _ece_draws, published_labels, run_published, squeezed
 from regulens.analyses.calibration_tables import TABLES, curve_rows
 from regulens.analyses.calibration_transfer import WAYS, transfer
 from regulens.analyses.judged import BASE_RATE, METRICS, RAW, ece_moved, judge, out_of_sample
@@ -343,6 +343,21 @@ def test_published_rule_and_split_over_pairs_are_a_reproduction(planted):
     )
     assert all(r.undefined for r in run_published(empty, "calibration").records)
     assert squeezed(np.ones(3)).tolist() == [0.5] * 3
+
+
+def test_published_draws_resample_the_same_pairs_for_both_readings():
+    rng = np.random.default_rng(0)
+    p = rng.beta(1, 3, size=1000)
+    y = rng.random(1000) < np.minimum(p + 0.05, 1)
+    readings = [p, p**1.2]
+    drawn = [rng.integers(0, 1000, 1000) for _ in range(1000)]
+    loop = np.array([[equal_width(r[at], y[at]).ece for at in drawn] for r in readings])
+    found = _ece_draws(readings, y, 1000, rng)
+    np.testing.assert_allclose(found.mean(axis=1), loop.mean(axis=1), rtol=0.1)
+    np.testing.assert_allclose(found.std(axis=1), loop.std(axis=1), rtol=0.15)
+    assert np.subtract(*found).std() == pytest.approx(np.subtract(*loop).std(), rel=0.15)
+    apart = np.subtract(*(_ece_draws([r], y, 1000, rng)[0] for r in readings))
+    assert apart.std() > 1.5 * np.subtract(*loop).std()  # the twin that draws other pairs for each
 
 
 def test_edges_without_scores_of_their_own_are_counted(planted):
