@@ -242,7 +242,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
 
 SPEC = AnalysisSpec(
     name=NAME,
-    version=1,
+    version=2,
     title="Sets with guaranteed coverage",
     question="Which responses can be called with a guaranteed error rate, and what do the guaranteed sets say?",
     endpoint=Endpoint.PERTURBATION_RESPONSE,

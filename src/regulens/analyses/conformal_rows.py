@@ -233,7 +233,7 @@ def in_screen(
             | {
                 "method": method, "alpha": alpha, "promised": 1 - alpha,
                 "coverage_low": float(np.quantile(coverage[method, alpha], 0.1)),
-                "n_calibrating": round(float(np.mean(n_cal))),
+                "n_calibrating": min(n_cal),  # of the split with fewest
                 "n_needed": fewest_groups(delta if method == WHOLE else alpha), "guarantee": GUARANTEES[method],
             }
         )  # fmt: skip
