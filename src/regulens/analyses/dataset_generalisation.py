@@ -28,7 +28,7 @@ from regulens.analyses.per_perturbation import (
     screen_refused,
     screen_result_of,
 )
-from regulens.errors import ParameterError
+from regulens.errors import ParameterError, RegulensError
 from regulens.provenance import digest_of
 from regulens.stats.heterogeneity import RandomEffects, random_effects
 from regulens.types.endpoints import Endpoint
@@ -131,7 +131,11 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
         if name not in inp.others:
             lost[name] = "not at hand"
             continue
-        side = Side.build(inp.others[name]())
+        try:
+            side = Side.build(inp.others[name]())
+        except RegulensError as error:
+            lost[name] = str(error)
+            continue
         if side.per.refusal:
             lost[name] = side.per.refusal
         else:

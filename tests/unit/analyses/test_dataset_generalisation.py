@@ -12,7 +12,7 @@ from regulens.analyses.dataset_generalisation import DESIGNS, SPEC, TABLES, TEST
 from regulens.analyses.frozen_choices import Side, apart_rows, choose, common_pairs, frozen_rows, retuned_rows
 from regulens.analyses.frozen_effects import found_of, minus
 from regulens.analyses.per_perturbation import PerPerturbation
-from regulens.errors import ParameterError
+from regulens.errors import InputError, ParameterError
 from regulens.stats.by_row import mean_auroc_deviations
 from regulens.stats.ranking import auroc
 from regulens.testing.worlds.screens import make_screen_input, make_screen_world
@@ -221,6 +221,14 @@ def test_a_screen_without_perturbations_enough_is_left_out_with_its_reason(plant
     assert all("no other screen can be evaluated" in r.undefined for r in found.records)
     alone = SPEC.run(replace(planted, others={}, request=replace(planted.request, others=("second_screen",))))
     assert all("not at hand" in r.undefined for r in alone.records)
+
+    def broken():
+        message = "Expected perturbations, got none."
+        raise InputError(message)
+
+    found = SPEC.run(replace(planted, others={"second_screen": broken}))
+    assert all(r.undefined.endswith("second_screen: Expected perturbations, got none.") for r in found.records)
+    assert list(found.tables["generalisation_left_out"]["screen"]) == ["second_screen"]
     with pytest.raises(ParameterError, match="at least 2 folds"):
         SPEC.run(replace(planted, parameters={"folds": 1}))
 
