@@ -205,18 +205,35 @@ def _verified(inp: AnalysisInput, per: PerPerturbation) -> PerPerturbation | Non
     return None if keep.all() or part.refusal else part
 
 
+def perturbed_cells_read(inp: AnalysisInput) -> int:
+    """Perturbed cells of the screen among those that attention was read in; 0 where either has no cells.
+
+    In another file than the screen's, cells are the screen's where most of those of one name have one library size:
+    names such as ``AAAC-1`` or ``0`` come back in unrelated data, sizes with them do not.
+    """
+    screen = inp.screen
+    if screen is None or screen.cells is None or inp.cells is None:
+        return 0
+    own, read = screen.cells.cells, inp.cells
+    names = pd.Series(np.arange(own.n_cells), index=screen.cells.obs.index)
+    at = names[~names.index.duplicated()].reindex(read.obs.index).to_numpy(dtype=np.float64)
+    shared = np.isfinite(at)
+    place = at[shared].astype(np.int64)
+    perturbed = ~screen.cells.obs["control"].to_numpy(dtype=bool)[place]
+    if read.source == own.source:
+        return int(perturbed.sum())
+    same = np.isclose(read.total_counts[shared], own.total_counts[place])
+    return int((perturbed & same).sum()) if same.any() and same.mean() >= 0.5 else 0
+
+
 def screen_facts(inp: AnalysisInput) -> dict[str, object]:
     """What verdict rules read of the screen itself."""
     screen = inp.screen
     assert screen is not None
     effects = screen.labels.effects
-    read = 0
-    if screen.cells is not None and inp.cells is not None and inp.cells.source == screen.cells.cells.source:
-        perturbed = screen.cells.obs.index[~screen.cells.obs["control"].to_numpy(dtype=bool)]
-        read = int(inp.cells.obs.index.isin(perturbed).sum())
     return {
         "modality": screen.modality, "modality_problem": screen.modality_problem, "design_flags": list(screen.flags),
-        "confounded": [f for f in screen.flags if CONFOUNDED in f], "perturbed_cells_read": read,
+        "confounded": [f for f in screen.flags if CONFOUNDED in f], "perturbed_cells_read": perturbed_cells_read(inp),
         "scale": effects.scale, "labels": screen.labels.rule.words(effects),
         "perturbations": len(effects.perturbations), "has_cells": screen.cells is not None,
     }  # fmt: skip

@@ -10,7 +10,7 @@ from regulens.analyses.common import test_id as id_of
 from regulens.analyses.nested_perturbations import nested_over_perturbations
 from regulens.analyses.per_perturbation import PerPerturbation
 from regulens.analyses.perturbation_published import CONFIGURATIONS, published_scores, relabelled
-from regulens.analyses.perturbation_recovery import DESIGNS, NAME, SPEC, TABLES, run
+from regulens.analyses.perturbation_recovery import DESIGNS, NAME, SPEC, TABLES, perturbed_cells_read, run
 from regulens.errors import InputError, ParameterError
 from regulens.testing.worlds.screens import make_screen_input, make_screen_world
 from regulens.types.endpoints import Endpoint, Protocol
@@ -190,3 +190,15 @@ def test_nested_choice_with_groups_of_perturbations_and_with_too_few():
 @pytest.mark.parametrize("n_layers", [1, 12])
 def test_level_of_the_nested_choice(n_perturbations, n_layers):
     assert level(600, seed=n_perturbations, n_perturbations=n_perturbations, n_layers=n_layers) <= 0.075
+
+
+def test_perturbed_cells_that_were_read_are_counted_whatever_their_file_is_called():
+    world = make_screen_world("no_signal", n_perturbations=10, n_genes=60)
+    inp, own = world.input(), world.screen.cells
+    n = int((~world.screen.obs["control"]).sum())
+    assert perturbed_cells_read(inp) == 0 and n > 0
+    assert perturbed_cells_read(replace(inp, cells=own)) == n
+    assert perturbed_cells_read(replace(inp, cells=replace(own, source="renamed.h5ad"))) == n
+    other = replace(own, source="other.h5ad", total_counts=own.total_counts[::-1] + 0.5)  # names alone are no proof
+    assert perturbed_cells_read(replace(inp, cells=other)) == 0
+    assert perturbed_cells_read(replace(inp, cells=None)) == 0
