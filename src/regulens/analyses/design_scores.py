@@ -122,6 +122,8 @@ def _read(inp: AnalysisInput, sizes: list[int], measured: frozenset[str]) -> Ite
     variance = (np.asarray(counts.sum(axis=0)).ravel() / n - mean**2) * (n / max(n - 1, 1))
     inside = np.array([g in measured for g in genes]) & (detected >= inp.request.settings.min_cells)
     candidates = np.flatnonzero(inside)
+    if not len(candidates):  # no gene in enough cells: there is no set
+        return
     ranked = candidates[most_variable(mean[candidates], variance[candidates], len(candidates))]
     values = np.concatenate(
         [inp.primary.values, inp.coexpression.select([RIVAL]).values, inp.baselines.select(list(BASELINES)).values]

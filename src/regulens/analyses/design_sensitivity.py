@@ -139,7 +139,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
         )
     )  # fmt: skip
     if not sets:
-        reason = "no gene that the screen measured is seen by the model"
+        reason = "no gene that the screen measured is seen by the model in enough cells"
         return screen_refused(inp, NAME, DESIGNS, reason, per=study, tables=TABLES)
     made = list(
         comparisons(

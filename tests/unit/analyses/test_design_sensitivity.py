@@ -244,6 +244,13 @@ def test_too_few_perturbations_leave_every_test_undefined_with_its_reason():
     assert grid["note"].str.contains("at least 5 are needed").all()
 
 
+def test_genes_in_too_few_cells_make_no_set_and_that_is_said(planted):
+    rare = replace(planted, request=replace(planted.request, settings=replace(SETTINGS, min_cells=10_000)))
+    found = SPEC.run(rare)
+    assert {r.id for r in found.records} == {t.id for t in SPEC.plan(planted.request)}
+    assert all("in enough cells" in r.undefined for r in found.records)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"controls": [1]}, {"genes": []}, {"tests": ["t"]}, {"min_effect": [-1]}, {"gene_sets": "both"}, {"max_cells": 0},
