@@ -79,9 +79,9 @@ def caption(view: RunView) -> str:
     """What is drawn."""
     return (
         "Pairs in bins of equal size by their probability, each made while the pair's perturbation was left out. "
-        f"Bands: {100 * (1 - view.alpha):g} % intervals from resampling perturbations. Left: scores by their rank "
-        "alone. Right: attention after calibration, on the range that it reaches. A curve along the dotted line is the "
-        "base rate: calibrated, and silent."
+        f"Bands: {100 * (1 - view.alpha):g} % intervals from resampling perturbations. Left: scores as they are "
+        "mapped to [0, 1], without a look at labels. Right: attention after calibration, on the range that it reaches. "
+        "A curve along the dotted line is the base rate: calibrated, and silent."
     )
 
 

@@ -56,6 +56,7 @@ def test_the_figure_is_the_same_twice_and_has_a_caption(name, views):
     assert texts[0] == texts[1]
     assert "the world" in texts[0]
     assert spec.caption(views[name]).endswith(".")
+    assert "rank" not in spec.caption(views[name])  # scores may be mapped otherwise (`map`)
     assert "_" not in spec.caption(views[name]) + spec.alt
 
 
