@@ -66,7 +66,8 @@ DESIGNS = (
     ),
 )  # fmt: skip
 
-STEPS = ("raw", "calibrated", "gain")
+#: Result → its metric and null value.
+STEPS = {"raw": ("ece", 0.0), "calibrated": ("ece", 0.0), "gain": ("brier_gain", 0.0)}
 
 
 def plan(request: TestRequest) -> tuple[PlannedTest, ...]:

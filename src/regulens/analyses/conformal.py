@@ -59,7 +59,8 @@ DESIGNS = (
     ),
 )  # fmt: skip
 
-STEPS = ("coverage", "called")
+#: Result → its metric and null value.
+STEPS = {"coverage": ("coverage", 1 - ALPHA), "called": ("singleton_share", 0.0)}
 
 
 def plan(request: TestRequest) -> tuple[PlannedTest, ...]:

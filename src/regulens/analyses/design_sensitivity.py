@@ -65,6 +65,10 @@ TABLES = {
 FACTORS = ("test", "controls", "min_effect", "alpha", "genes")
 
 
+#: Result → its metric and null value.
+STEPS = {"": ("mean_perturbation_auroc_difference", 0.0)}
+
+
 def plan(request: TestRequest) -> tuple[PlannedTest, ...]:
     """Tests of this analysis for one model and screen."""
     return plan_tests(NAME, request, DESIGNS, endpoint=Endpoint.PERTURBATION_RESPONSE)
@@ -140,7 +144,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     )  # fmt: skip
     if not sets:
         reason = "no gene that the screen measured is seen by the model in enough cells"
-        return screen_refused(inp, NAME, DESIGNS, reason, per=study, tables=TABLES)
+        return screen_refused(inp, NAME, DESIGNS, reason, per=study, tables=TABLES, steps=STEPS)
     made = list(
         comparisons(
             inp, tests=choices.tests, controls=choices.controls, genes=frozenset(g for s in sets for g in s.targets),
@@ -164,7 +168,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     if not usable:
         most = max(cells, key=lambda c: c.n)
         reason = f"none of {len(cells)} designs can be evaluated; in the one with most: {most.undefined}"
-        outcome = screen_refused(inp, NAME, DESIGNS, reason, per=study, tables=TABLES)
+        outcome = screen_refused(inp, NAME, DESIGNS, reason, per=study, tables=TABLES, steps=STEPS)
         outcome.tables.update(design_grid=grid, design_levels=levels)  # how few each design keeps
         return outcome
     curves = {c: grid_curve(inp, usable, c, common) for c in CONTRASTS}

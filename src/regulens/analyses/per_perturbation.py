@@ -434,14 +434,24 @@ def screen_result_of(
 
 def screen_refused(
     inp: AnalysisInput, analysis: str, designs: tuple[TestDesign, ...], reason: str, *, per: PerPerturbation,
-    tables: dict[str, list[str]], steps: tuple[str, ...] = ("",),
+    tables: dict[str, list[str]], steps: tuple[str, ...] | Mapping[str, tuple[str, float]] = ("",),
 ) -> AnalysisOutcome:  # fmt: skip
-    """Outcome of too few perturbations: every planned test is on record as undefined, every number has its reason."""
+    """Outcome of too few perturbations: every planned test is on record as undefined, every number has its reason.
+
+    Parameters
+    ----------
+    steps
+        Steps of the results, which are mean AUROCs unless a metric and its null value are given with each.
+    """
+    metrics = steps if isinstance(steps, Mapping) else dict.fromkeys(steps, ("mean_perturbation_auroc", 0.5))
     return AnalysisOutcome(
         analysis=analysis, model=inp.request.model, reference=inp.request.reference,
         results=tuple(
-            screen_result_of(inp, analysis, per, score=inp.request.primary, estimate=Undefined(reason=reason), step=s)
-            for s in steps
+            screen_result_of(
+                inp, analysis, per, score=inp.request.primary, estimate=Undefined(reason=reason), step=step,
+                metric=metric, null_value=null_value,
+            )
+            for step, (metric, null_value) in metrics.items()
         ),
         tables={name: pd.DataFrame(columns=columns) for name, columns in tables.items()},
         records=tuple(

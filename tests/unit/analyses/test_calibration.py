@@ -296,6 +296,8 @@ def test_degenerate_input_is_undefined(planted):
         outcome = SPEC.run(replace(inp, universe=replace(inp.universe, positive=positive)))
         assert all(r.undefined for r in outcome.records)
         assert all(isinstance(r.estimate, Undefined) for r in outcome.results)
+        assert [r.metric for r in outcome.results] == ["ece", "ece", "brier_gain"]
+        assert all(r.mde is None for r in outcome.results)
     few = inp.universe.positive.copy()
     few[6:] = False
     outcome = SPEC.run(replace(inp, universe=replace(inp.universe, positive=few)))

@@ -193,6 +193,8 @@ def test_degenerate_input_is_undefined(planted):
         outcome = SPEC.run(replace(inp, universe=replace(inp.universe, positive=positive)))
         assert all(r.undefined for r in outcome.records)
         assert all(isinstance(r.estimate, Undefined) for r in outcome.results)
+        assert [(r.metric, r.null_value) for r in outcome.results] == [("coverage", 0.9), ("singleton_share", 0.0)]
+        assert all(r.mde is None for r in outcome.results)
     flat = {d: replace(s, values=np.ones_like(s.values)) for d, s in inp.attention.items()}
     outcome = SPEC.run(replace(inp, attention=flat, others={}))
     own = outcome.tables["conformal"].query("score == 'pooled' and method == 'one_per_perturbation' and alpha == 0.2")

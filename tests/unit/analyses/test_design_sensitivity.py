@@ -237,6 +237,7 @@ def test_too_few_perturbations_leave_every_test_undefined_with_its_reason():
     inp = made("planted_network")
     few = SPEC.run(replace(inp, parameters={**SMALL, "min_effect": [9.0]}))
     assert all("none of" in r.undefined for r in few.records)
+    assert [(r.metric, r.mde) for r in few.results] == [("mean_perturbation_auroc_difference", None)]
     grid = few.tables["design_grid"].query("part == 'grid'")
     assert len(grid) == 8
     assert grid["auroc"].isna().all()
