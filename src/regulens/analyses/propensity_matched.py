@@ -91,7 +91,7 @@ def _overlap(features: np.ndarray, label: np.ndarray) -> np.ndarray:
     x = np.column_stack([features, curved(features)])
     sd = x.std(axis=0)
     x = (x - x.mean(axis=0)) / np.where(sd > 0, sd, 1.0)
-    model = LogisticRegression(C=1e4, max_iter=2000, tol=1e-8).fit(x, label)
+    model = LogisticRegression(C=1e4, solver="newton-cholesky", max_iter=200, tol=1e-8).fit(x, label)
     return overlap_weights(model.decision_function(x), label)
 
 

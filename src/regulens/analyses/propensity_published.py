@@ -56,17 +56,16 @@ def run_published(
     keep[matched.positive] = keep[matched.negative] = True
     part = PerPerturbation.of(per.edges.restrict(keep), inp.universe.regulators)
     rows, results = [], []
-    record = TestRecord(
-        id=test_id(name, inp.request, PUBLISHED_DESIGNS[0].name), n_units=part.n,
-        undefined=f"{part.n} perturbations have responders and others among the matched pairs",
-    )  # fmt: skip
+    few = f"{part.n} perturbations have responders and others among the matched pairs"
+    reason = few if part.n < MIN_PERTURBATIONS else "all perturbations have one value"
+    record = TestRecord(id=test_id(name, inp.request, PUBLISHED_DESIGNS[0].name), n_units=part.n, undefined=reason)
     for score in part.names:
         value = part.values(score)
         enough = part.n >= MIN_PERTURBATIONS and float(value.std()) > 0
         p = float(stats.ttest_1samp(value, 0.5).pvalue) if enough else np.nan
         spread = float(value.std(ddof=1)) if part.n > 1 else np.nan
         rows.append((score, part.n, int(keep.sum()), float(label[keep].mean()), value.mean(), spread, p))
-        estimate: Estimate | Undefined = Undefined(reason=record.undefined)
+        estimate: Estimate | Undefined = Undefined(reason=reason)
         if enough:
             half = float(stats.t.ppf(0.975, part.n - 1)) * spread / np.sqrt(part.n)
             mean = float(value.mean())

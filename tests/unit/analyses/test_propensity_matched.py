@@ -15,8 +15,9 @@ from regulens.nulls.nearest import nearest_negatives
 from regulens.nulls.propensity_matched import propensity_matched
 from regulens.rng import stream
 from regulens.stats.ranking import auroc
-from regulens.testing.worlds.screens import make_screen_input
+from regulens.testing.worlds.screens import make_screen_input, make_screen_world
 from regulens.types.endpoints import Endpoint, Protocol
+from regulens.types.screens import LabelRule
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +148,25 @@ def test_too_few_perturbations_are_refused(outcomes):
     few[:3] = inp.universe.positive[:3]
     found = SPEC.run(replace(inp, universe=replace(inp.universe, positive=few)))
     assert len(found.records) == len(DESIGNS) and all("at least 5" in r.undefined for r in found.records)
+
+
+@pytest.mark.filterwarnings("error")
+def test_overlap_weights_are_fitted_to_the_end_and_balance(outcomes):
+    world = make_screen_world("planted_network", n_perturbations=12, n_genes=60, cells=False,
+                              cells_per_perturbation=40, n_controls=150)  # fmt: skip
+    inp = world.input(rule=LabelRule(min_cells=5))
+    few = inp.universe.positive.copy()
+    few[6:] = False  # a first-order solver stops 2,000 steps short of the fit here
+    found = SPEC.run(replace(inp, universe=replace(inp.universe, positive=few)))
+    assert found.tables["matched_pert_balance"]["smd_overlap"].max() < 1e-3
+
+
+def test_a_constant_score_says_so_in_the_published_protocol(outcomes):
+    inp = outcomes["planted_network"][0]
+    flat = {d: replace(s, values=np.ones_like(s.values), observed=np.ones_like(s.observed))
+            for d, s in inp.attention.items()}  # fmt: skip
+    published = replace(inp, attention=flat, request=replace(inp.request, protocol=Protocol.PUBLISHED))
+    assert [r.undefined for r in SPEC.run(published).records] == ["all perturbations have one value"]
 
 
 def test_the_published_protocol_is_a_reproduction(outcomes):
