@@ -155,7 +155,8 @@ def effect_size_labels(
         else:
             se, words = np.full(effect.shape, 1e-9), "as many as called, largest effect of the table, not shrunken"
     size = np.abs(shrunken(effect, se))
-    return OtherLabels(name="effect_size", words=words, positive=top_by(size, count, valid), valid=valid)
+    known = valid & (np.isfinite(size) | (effect == 0))  # 0 is the smallest whatever its error; others need one
+    return OtherLabels(name="effect_size", words=words, positive=top_by(size, count, known), valid=known)
 
 
 def _splits(pool: ControlCells, size: np.ndarray, rng: np.random.Generator) -> sp.csr_matrix:

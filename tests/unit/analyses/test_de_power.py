@@ -174,6 +174,22 @@ def test_a_table_of_effects_is_ranked_by_what_it_has(inp, grid):
         assert ("not shrunken" in found.words) == (p is None) and (found.positive.sum(1) == count).all()
 
 
+def test_an_effect_of_unknown_error_is_no_small_effect(inp, grid):
+    """A table without the error of some genes cannot rank them: they leave, and are not taken for silent."""
+    valid, positive = grid
+    count, effects = positive.sum(1), inp.screen.labels.effects
+    gone = np.zeros(effects.effect.shape, dtype=bool)
+    gone[:, ::7] = True
+    bare = replace(effects, se=np.where(gone, np.nan, effects.se))
+    again = replace(inp, screen=replace(inp.screen, labels=replace(inp.screen.labels, effects=bare)))
+    found = effect_size_labels(again, valid, count, None)
+    column = [effects.genes.index(g) for g in inp.universe.genes]
+    lost = gone[0][column]
+    assert lost.any() and not found.valid[:, lost].any()
+    silent = effects.effect[[effects.perturbations.index(p) for p in inp.universe.regulators]][:, column] == 0
+    np.testing.assert_array_equal(found.valid[:, ~lost] | silent[:, ~lost], valid[:, ~lost])
+
+
 def test_too_few_genes_for_equal_power_is_a_reason(inp, grid):
     valid, positive = grid
     few = np.zeros_like(valid)
