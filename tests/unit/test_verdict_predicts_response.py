@@ -98,6 +98,12 @@ def test_any_failed_precondition_is_inconclusive_with_its_reason(facts, words):
     assert found.state is VerdictState.INCONCLUSIVE and any(words.lower() in r.lower() for r in found.reasons)
 
 
+def test_a_refusal_is_printed_as_it_was_said():
+    said = "too few responders to fit on others: Expected both classes under CRISPRi, got one. Use fewer folds."
+    found = judged(facts={"perturbation_recovery": {"refused": said}})
+    assert found.reasons == (f"T{said[1:]}",)
+
+
 @pytest.mark.parametrize("test", [m.test for m in RULE.musts])
 def test_every_must_is_needed(test):
     found = judged(effects={test: (0.02, -0.05, 0.3, 0.4)})

@@ -45,6 +45,11 @@ def _find(ledger: TestLedger, analysis: str, test: str, model: str, reference: s
         return None
 
 
+def _sentence(words: str) -> str:
+    """A reason as a sentence: its first letter large, one full stop; names inside stay as they are."""
+    return f"{words[0].upper()}{words[1:].removesuffix('.')}."
+
+
 def _small(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"
 
@@ -73,13 +78,13 @@ def _judge(
     }
     needed = dict.fromkeys([p.analysis for p in rule.preconditions] + [m.analysis for m in rule.musts])
     failed = [f"The analysis {n} was not run." for n in needed if n not in facts]
-    failed += [f"{facts[n]['refused'].capitalize()}." for n in needed if n in facts and facts[n].get("refused")]
+    failed += [_sentence(str(facts[n]["refused"])) for n in needed if n in facts and facts[n].get("refused")]
     failed += [f"The analysis {n} {facts[n]['skipped']}." for n in needed if n in facts and facts[n].get("skipped")]
     silent = {n for n, own in facts.items() if own.get("refused") or own.get("skipped")}
     for condition in rule.preconditions:
         own = facts.get(condition.analysis)
         if own is not None and condition.analysis not in silent and (wrong := condition.check(own)):
-            failed.append(f"{wrong[0].upper()}{wrong[1:]}.")
+            failed.append(_sentence(wrong))
     records = {m.test: _find(ledger, m.analysis, m.test, model, reference) for m in rule.musts}
     for must in rule.musts:
         record = records[must.test]
