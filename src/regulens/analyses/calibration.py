@@ -175,13 +175,17 @@ def with_rule(inp: AnalysisInput, rule: LabelRule) -> AnalysisInput:
 
 
 def rules_beside(rule: LabelRule) -> dict[str, LabelRule]:
-    """The study's label rule, and others that the numbers are given under as a sensitivity analysis."""
-    return {
-        "of_the_study": rule,
-        "half_the_effect": replace(rule, min_effect=rule.min_effect / 2),
-        "twice_the_effect": replace(rule, min_effect=rule.min_effect * 2),
-        "any_effect": replace(rule, min_effect=0.0),
-    }
+    """The study's label rule, and others that the numbers are given under as a sensitivity analysis, each rule once.
+
+    >>> [name for name in rules_beside(LabelRule(min_effect=0.0))]
+    ['of_the_study']
+    """
+    found = {"of_the_study": rule}
+    for name, factor in (("half_the_effect", 0.5), ("twice_the_effect", 2.0), ("any_effect", 0.0)):
+        other = replace(rule, min_effect=rule.min_effect * factor)
+        if other not in found.values():
+            found[name] = other
+    return found
 
 
 def _rules(inp: AnalysisInput, settings: Settings) -> pd.DataFrame:
@@ -194,7 +198,8 @@ def _rules(inp: AnalysisInput, settings: Settings) -> pd.DataFrame:
         if note := too_few(per.n):
             rows.append(lead | {"note": note})
             continue
-        parts = quarters(per.n, settings.repeats, inp.rng(f"split/{NAME}/rules/{name}"))
+        # dealt as in the main table, so that rules of the same perturbations differ by their labels alone
+        parts = quarters(per.n, settings.repeats, inp.rng(f"split/{NAME}"))
         group = np.searchsorted(per.row, per.edges.regulator)
         found = out_of_sample(
             per.edges.scores[0], per.edges.label, group, parts, to_unit=settings.to_unit,

@@ -41,11 +41,12 @@ def published_labels(inp: AnalysisInput) -> tuple[np.ndarray, np.ndarray]:
     """Responders under the published rule and tested pairs, bool on the universe's grid.
 
     The composite is not defined by the source; here it is the product of |effect| and −log10 p (inferred). The
-    effect's bound is translated to natural logarithms, the scale of a screen's effects.
+    effect's bound is translated to natural logarithms, the scale of a screen's effects, unless a table's are log2.
     """
     assert inp.screen is not None
     effects = inp.screen.labels.effects
-    labels = ResponseLabels.build(effects, LabelRule(alpha=ALPHA, min_effect=LOG2_EFFECT * float(np.log(2))))
+    bound = LOG2_EFFECT * (1.0 if effects.scale.startswith("log2") else float(np.log(2)))
+    labels = ResponseLabels.build(effects, LabelRule(alpha=ALPHA, min_effect=bound))
     size = np.where(labels.tested, np.abs(effects.effect), 0.0)
     if effects.p is not None:
         size = size * -np.log10(np.clip(np.where(labels.tested, effects.p, 1.0), 1e-300, 1.0))

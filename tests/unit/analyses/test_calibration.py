@@ -180,6 +180,10 @@ def test_label_rules_are_of_the_same_pairs(planted):
     table = outcome.tables["calibration_rules"]
     study = table[table["rule"] == "of_the_study"].iloc[0]
     assert study["n_pos"] == outcome.facts["n_pos"]
+    main = outcome.tables["calibration"].set_index(["score", "calibration"])
+    for way, score in (("raw", "pooled"), ("platt", "pooled"), (BASE_RATE, "")):  # on the same splits
+        row = table[(table["rule"] == "of_the_study") & (table["calibration"] == way)].iloc[0]
+        assert row["brier"] == pytest.approx(main.loc[(score, way), "brier"], abs=1e-12)
     by_rule = table.groupby("rule")["n_pos"].first()
     assert by_rule["any_effect"] >= by_rule["half_the_effect"] >= by_rule["of_the_study"] >= by_rule["twice_the_effect"]
     rule = inp.screen.labels.rule
@@ -337,6 +341,10 @@ def test_published_rule_and_split_over_pairs_are_a_reproduction(planted):
     assert positive.sum() >= inp.universe.positive.sum()
     assert positive[inp.universe.positive].all()
     assert not (positive & ~tested).any()
+    effects = replace(inp.screen.labels.effects, scale="log2 fold change ('log2fc')")  # the bound is 0.1 of these
+    labels = replace(inp.screen.labels, effects=effects)
+    fewer, _ = published_labels(replace(inp, screen=replace(inp.screen, labels=labels)))
+    assert fewer.sum() < positive.sum() and not (fewer & ~positive).any()
     table = outcome.tables["published"]
     assert table["calibration"].tolist() == ["raw", "platt", "isotonic"] * 2
     assert {r.estimate.unit for r in outcome.results} == {"pair"}
