@@ -89,7 +89,8 @@ def run_published(inp: AnalysisInput, name: str, designs: tuple[TestDesign, ...]
             z = (value - mean) / sd if sd > 0 else np.nan
             rows.append((change, measure, value, low, high, mean, sd, z, p, draws.size, n, n_sources, zero, note))
             if change == "ablate":
-                records[measure] = (value, z, p, note or ("" if draws.size else "no draw has 10 matched pairs"), n)
+                why = note or ("" if draws.size else "no draw has 10 matched pairs")
+                records[measure] = (value, z, p, why, n, inp.stream_name(use))
                 results.append(
                     result(inp, name, matched, score="ablation", metric=f"spearman_{measure}", estimate=estimate,
                            null_value=0.0, step=measure, stream=inp.stream_name(use))
@@ -101,12 +102,14 @@ def run_published(inp: AnalysisInput, name: str, designs: tuple[TestDesign, ...]
     made, no_direction = [], f"the model gives no direction: {matched.effects['ablate'].readout}"
     for design in designs:
         at = test_id(name, inp.request, design.name)
-        value, z, p, why, n = records.get(TESTED[design.name], (0.0, 0.0, 0.0, no_direction, 0))
+        value, z, p, why, n, stream = records.get(TESTED[design.name], (0.0, 0.0, 0.0, no_direction, 0, ""))
         made.append(
             TestRecord(id=at, undefined=why, n_units=n)
             if why
-            else TestRecord(id=at, statistic=z if np.isfinite(z) else None, effect=value, p_raw=p, n_units=n)
-        )
+            else TestRecord(
+                id=at, statistic=z if np.isfinite(z) else None, effect=value, p_raw=p, n_units=n, stream=stream
+            )
+        )  # fmt: skip
     return AnalysisOutcome(
         analysis=name, model=inp.request.model, reference=inp.request.reference, results=tuple(results),
         tables={"published": pd.DataFrame(rows, columns=PUBLISHED_COLUMNS)}, records=tuple(made),

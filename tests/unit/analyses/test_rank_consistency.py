@@ -212,6 +212,7 @@ def test_published_numbers_by_hand(inp, weights):
     outcome = rc.run(given)
     check(outcome, given)
     assert not any(t.confirmatory for t in rc.plan(given.request))
+    assert [r.stream for r in outcome.records] == [r.stream for r in outcome.results][::-1] != ["", ""]
     m = match(given, rc.SPEC.parameters, perturbed_targets=True)
     both = np.isfinite(m.model["ablate"]) & np.isfinite(m.observed)
     x, y = m.model["ablate"][both], m.observed[both]
