@@ -116,6 +116,15 @@ def _all_labels(
     return [*out, same_genes, matched]
 
 
+def _beside(one: Inference, other: Inference) -> Inference:
+    """Scores of both, in this order, for what must hold for all of them at once."""
+    return replace(
+        one, undefined=(*one.undefined, *other.undefined),
+        **{n: np.concatenate([getattr(one, n), getattr(other, n)])
+           for n in ("estimate", "se", "df", "regulator", "target")},
+    )  # fmt: skip
+
+
 def power_control(
     inp: AnalysisInput, per: PerPerturbation, primary: str, single: tuple[str, ...], *, quantile: float, name: str,
     cluster: np.ndarray | None = None,
@@ -176,10 +185,12 @@ def power_control(
         facts[f"{labels.name}_attention_auroc"] = float(found.estimate[0])
         if labels.name in ("effect_size", "power_matched"):  # in this order: the second is the stricter
             rivals, used = [*single, PROPENSITY], labels.name
-            gaps = dict(zip(rivals, effects)) | {"chance": effects_of(part.mean([primary]), null_value=0.5)[0]}
+            own = part.mean([primary])
+            gaps = dict(zip(rivals, effects)) | {"chance": effects_of(own, null_value=0.5)[0]}
             critical = joint_critical(
-                part.differences(primary, rivals), level=level, rng=inp.rng(f"bootstrap/{name}/power_joint")
-            )
+                _beside(part.differences(primary, rivals), own), level=level,
+                rng=inp.rng(f"bootstrap/{name}/power_joint"),
+            )  # fmt: skip
             ends = [e.value + critical * e.se for e in gaps.values() if not e.undefined]
             high = min(ends) if ends else high
     return PowerControl(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from regulens.analyses.base import ANALYSES
-from regulens.analyses.inference import Effect, effects_of
+from regulens.analyses.inference import Effect, effects_of, joint_critical
 from regulens.analyses.per_perturbation import PerPerturbation
 from regulens.analyses.perturbation_baselines import (
     DESIGNS,
@@ -98,6 +98,22 @@ def test_a_table_of_effects_falls_back_on_effect_size_and_says_so():
     assert record(outcome, "attention_above_best_baseline_power_controlled").p_raw is not None
     notes = outcome.tables["de_power_labels"].set_index("responders")["note"]
     assert "no cells" in notes["power_matched"] and notes["effect_size"] == ""
+
+
+def test_the_joint_bound_of_the_control_counts_chance_among_the_rivals(planted, monkeypatch):
+    from regulens.analyses import power_control as control
+
+    asked = []
+
+    def joint(inference, **options):
+        asked.append(len(inference.undefined))
+        assert len(inference.regulator) == len(inference.target) == len(inference.se) == asked[-1]
+        return joint_critical(inference, **options)
+
+    monkeypatch.setattr(control, "joint_critical", joint)
+    outcome = run(planted)
+    assert asked == [5, 5]  # by effect size and of equal power: three statistics, the propensity and 0.5
+    assert record(outcome, "attention_above_best_baseline_power_controlled").high > 0
 
 
 def test_few_perturbations_are_undefined_with_a_reason():
