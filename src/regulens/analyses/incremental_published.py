@@ -26,6 +26,10 @@ from regulens.types.ledger import TestRecord
 from regulens.types.results import AnalysisOutcome
 
 FOLDS, BOOTSTRAP = 5, 200
+
+#: Metric and null value that a refused result would have had.
+REFUSED = {"": ("auroc_difference", 0.0)}
+
 PUBLISHED_DESIGNS = (
     TestDesign(
         name="auroc_added_perturbation_logistic", unit="row of perturbation and gene",
@@ -72,7 +76,7 @@ def run_published(inp: AnalysisInput, name: str) -> AnalysisOutcome:
     edges = LabelledEdges.build(published_scores(inp), inp.universe, endpoint=Endpoint.PERTURBATION_RESPONSE)
     per = PerPerturbation.of(edges, inp.universe.regulators)
     if per.refusal:
-        return screen_refused(inp, name, PUBLISHED_DESIGNS, per.refusal, per=per, tables=TABLES)
+        return screen_refused(inp, name, PUBLISHED_DESIGNS, per.refusal, per=per, tables=TABLES, steps=REFUSED)
     edges, f = per.edges, inp.features
     y = edges.label
     base = np.column_stack([f.mean, f.variance, 1 - f.detection])[edges.target]

@@ -23,6 +23,9 @@ from regulens.types.endpoints import Endpoint, Protocol
 from regulens.types.ledger import PlannedTest, TestRecord
 from regulens.types.results import AnalysisOutcome
 
+#: Metric and null value that a refused result would have had.
+REFUSED = {"": ("auroc_difference", 0.0)}
+
 NAME = "incremental_value"
 
 UNIT = "perturbation"
@@ -203,7 +206,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     delta = float(parameters["gain_of_interest"])
     per = PerPerturbation.build(inp, inp.primary, inp.coexpression.select(["coexpression_abs"]))
     if reason := per.refusal:
-        return screen_refused(inp, NAME, DESIGNS, reason, per=per, tables=TABLES)
+        return screen_refused(inp, NAME, DESIGNS, reason, per=per, tables=TABLES, steps=REFUSED)
     grid = grid_of(inp, per)
     try:
         planted, known = plant(grid, float(parameters["planted_gain"]), inp.rng(f"planted/{NAME}"))
@@ -211,7 +214,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
         found = {(f.split, f.learner): f for f in run_ordered(evaluate, tasks, jobs=inp.jobs)}
     except StatisticsError as error:
         reason = f"too few responders or genes to fit on others: {error}"
-        return screen_refused(inp, NAME, DESIGNS, reason, per=per, tables=TABLES)
+        return screen_refused(inp, NAME, DESIGNS, reason, per=per, tables=TABLES, steps=REFUSED)
 
     order = [found[s, b] for s in SPLITS for b in LEARNERS]
     rows = [_row(f, GENES_ONLY, ATTENTION, m, level=level, delta=delta) for f in order for m in METRICS]

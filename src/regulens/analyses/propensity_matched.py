@@ -30,6 +30,9 @@ from regulens.types.endpoints import Endpoint, Protocol
 from regulens.types.ledger import PlannedTest, TestRecord
 from regulens.types.results import AnalysisOutcome
 
+#: Metric and null value that a refused result would have had.
+REFUSED = {"": ("matched_auroc", 0.5)}
+
 NAME = "propensity_matched"
 
 #: Features that a unit's propensity is made of, and the largest difference in them that still counts as balanced.
@@ -158,7 +161,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
     parameters = SPEC.parameters | {k: v for k, v in inp.parameters.items() if k in SPEC.parameters}
     per = PerPerturbation.build(inp, inp.primary, inp.coexpression.select([COEXPRESSION]))
     if reason := per.refusal:
-        return screen_refused(inp, NAME, DESIGNS, reason, per=per, tables=TABLES)
+        return screen_refused(inp, NAME, DESIGNS, reason, per=per, tables=TABLES, steps=REFUSED)
     features, label, row = features_of(inp, per), per.edges.label, per.rows.row()
     stream = f"split/{NAME}"
     fold = inp.rng(stream).permutation(np.arange(per.n) % min(FOLDS, per.n))[row]
@@ -169,11 +172,11 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
         )  # fmt: skip
     except StatisticsError as error:
         reason = f"too few responders to fit propensities out of fold: {error}"
-        return screen_refused(inp, NAME, DESIGNS, reason, per=per, tables=TABLES)
+        return screen_refused(inp, NAME, DESIGNS, reason, per=per, tables=TABLES, steps=REFUSED)
     matched = found.matched
     if not len(matched.positive):
         reason = "no responder has a gene of equal propensity inside the caliper"
-        return screen_refused(inp, NAME, DESIGNS, reason, per=per, tables=TABLES)
+        return screen_refused(inp, NAME, DESIGNS, reason, per=per, tables=TABLES, steps=REFUSED)
     inside = np.column_stack([found.log_odds, curved(features)[:, : len(FEATURES)]])
     sets, weight = Sets.of(matched, row, per.edges.target, inside), _overlap(features, label)
     balance = _balance(features, label, sets, weight)

@@ -24,6 +24,9 @@ from regulens.types.labelled import LabelledEdges
 from regulens.types.ledger import TestRecord
 from regulens.types.results import AnalysisOutcome
 
+#: Metric and null value that a refused result would have had.
+REFUSED = {"": ("matched_auroc", 0.5)}
+
 NEAREST = 5
 FEATURES = ["target_mean", "target_variance", "target_dropout", "responds_to_others"]
 PUBLISHED_DESIGNS = (
@@ -46,7 +49,7 @@ def run_published(
     edges = LabelledEdges.build(published_scores(inp), inp.universe, endpoint=Endpoint.PERTURBATION_RESPONSE)
     per = PerPerturbation.of(edges, inp.universe.regulators)
     if per.refusal:
-        return screen_refused(inp, name, PUBLISHED_DESIGNS, per.refusal, per=per, tables=TABLES)
+        return screen_refused(inp, name, PUBLISHED_DESIGNS, per.refusal, per=per, tables=TABLES, steps=REFUSED)
     x, label = features_of(inp, per), per.edges.label
     sd = x.std(axis=0)
     z = (x - x.mean(axis=0)) / np.where(sd > 0, sd, 1.0)

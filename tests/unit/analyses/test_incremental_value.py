@@ -235,6 +235,7 @@ def test_too_few_perturbations_are_refused(outcomes):
     few[:3] = inp.universe.positive[:3]
     found = SPEC.run(replace(inp, universe=replace(inp.universe, positive=few), parameters=SMALL))
     assert len(found.records) == len(DESIGNS) and all("at least 5" in r.undefined for r in found.records)
+    assert {(r.metric, r.null_value) for r in found.results} == {("auroc_difference", 0.0)}
 
 
 def test_one_gene_that_responds_to_everything_is_refused(outcomes):

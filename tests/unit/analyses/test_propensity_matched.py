@@ -148,6 +148,7 @@ def test_too_few_perturbations_are_refused(outcomes):
     few[:3] = inp.universe.positive[:3]
     found = SPEC.run(replace(inp, universe=replace(inp.universe, positive=few)))
     assert len(found.records) == len(DESIGNS) and all("at least 5" in r.undefined for r in found.records)
+    assert {(r.metric, r.null_value) for r in found.results} == {("matched_auroc", 0.5)}
 
 
 @pytest.mark.filterwarnings("error")
