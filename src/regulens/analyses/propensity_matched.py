@@ -82,9 +82,40 @@ def features_of(inp: AnalysisInput, per: PerPerturbation) -> np.ndarray:
     return np.column_stack([gene, count[edges.target] - edges.label])
 
 
-def curved(features: np.ndarray) -> np.ndarray:
-    """Normal quantiles of the features' ranks, with squares and products: what the propensity is fitted on."""
-    z = np.column_stack([normal_scores(trained_ranks(x, x)) for x in features.T])
+def features_of_training(inp: AnalysisInput, per: PerPerturbation, fold: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """`FEATURES` as a fold may know them, the last from responses to *training* perturbations of other folds.
+
+    It is the log odds of a response, ``log((y + 1/2) / (n - y + 1/2))``, over the n perturbations in which the gene was
+    looked at: a gene that was looked at less often has not responded less. A count without just the perturbation at
+    hand would give that perturbation's label away, so that its whole fold is left out.
+
+    Parameters
+    ----------
+    fold
+        Fold of every pair, integers, shape ``(pair,)``; whole perturbations.
+    train
+        Bool, shape ``(pair,)``; whole folds.
+    """
+    edges, n_genes = per.edges, len(inp.universe.genes)
+    odds = np.zeros(edges.label.size)
+    for f in np.unique(fold):
+        others = train & (fold != f)
+        y = np.bincount(edges.target[others], weights=edges.label[others], minlength=n_genes)
+        n = np.bincount(edges.target[others], minlength=n_genes)
+        odds[fold == f] = np.log((y + 0.5) / (n - y + 0.5))[edges.target[fold == f]]
+    return np.column_stack([features_of(inp, per)[:, :3], odds])
+
+
+def curved(features: np.ndarray, train: np.ndarray | None = None) -> np.ndarray:
+    """Normal quantiles of the features' ranks, with squares and products: what the propensity is fitted on.
+
+    Parameters
+    ----------
+    train
+        Bool, shape ``(pair,)``: pairs that the ranks are those among; all by default.
+    """
+    among = features if train is None else features[train]
+    z = np.column_stack([normal_scores(trained_ranks(x, own)) for own, x in zip(among.T, features.T)])
     n = z.shape[1]
     return np.column_stack([z, *(z[:, a] * z[:, b] for a in range(n) for b in range(a, n))])
 
@@ -169,6 +200,7 @@ def run(inp: AnalysisInput) -> AnalysisOutcome:
         found = propensity_matched(
             curved(features), [str(k) for k in range(curved(features[:2]).shape[1])], label, fold,
             ratio=int(parameters["ratio"]), caliper=float(parameters["caliper"]), within=row,
+            of_training=lambda train: curved(features_of_training(inp, per, fold, train), train),
         )  # fmt: skip
     except StatisticsError as error:
         reason = f"too few responders to fit propensities out of fold: {error}"
@@ -272,7 +304,7 @@ def _matched_row(
 
 SPEC = AnalysisSpec(
     name=NAME,
-    version=1,
+    version=2,
     title="Genes of equal propensity",
     question="Does attention tell responding genes from genes that were as likely to respond?",
     endpoint=Endpoint.PERTURBATION_RESPONSE,

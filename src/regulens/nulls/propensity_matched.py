@@ -6,6 +6,7 @@ with negatives of nearly the same predicted log odds.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +45,7 @@ class PropensityMatch:
 def propensity_matched(
     features: np.ndarray, names: list[str], label: np.ndarray, fold: np.ndarray, *, ratio: int = 5,
     caliper: float = 0.2, within: np.ndarray | None = None,
+    of_training: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> PropensityMatch:  # fmt: skip
     """Match positives to the negatives nearest in out-of-fold log odds.
 
@@ -63,6 +65,10 @@ def propensity_matched(
         In standard deviations of the log odds (Austin 2011: 0.2), finite where `within` is given.
     within
         Integers, shape ``(unit,)``: negatives come from the positive's own group; from all units by default.
+    of_training
+        For features that are made of labels: the training side of a fold, bool ``(unit,)``, to what the model of that
+        fold reads, shape ``(unit, feature)``, made without a label of the other side. By default `features`, which
+        are balanced either way.
 
     Raises
     ------
@@ -92,10 +98,11 @@ def propensity_matched(
         if label[train].all() or not label[train].any():
             message = f"Expected positives and negatives outside fold {f}, got one class. Use fewer or larger folds."
             raise StatisticsError(message)
-        mean, sd = x[train].mean(axis=0), x[train].std(axis=0)
+        read = x if of_training is None else of_training(train)
+        mean, sd = read[train].mean(axis=0), read[train].std(axis=0)
         sd = np.where(sd > 0, sd, 1.0)
-        model = LogisticRegression(C=1.0, max_iter=1000).fit((x[train] - mean) / sd, label[train])
-        log_odds[~train] = ((x[~train] - mean) / sd) @ model.coef_[0]
+        model = LogisticRegression(C=1.0, max_iter=1000).fit((read[train] - mean) / sd, label[train])
+        log_odds[~train] = ((read[~train] - mean) / sd) @ model.coef_[0]
     sd = log_odds.std()
     place = log_odds / sd if sd > 0 else log_odds
     if within is not None:  # groups laid out one after another, further apart than the caliper reaches
@@ -106,7 +113,7 @@ def propensity_matched(
 
 SPEC = NullSpec(
     name="propensity_matched",
-    version=1,
+    version=2,
     function=propensity_matched,
     summary="for every positive, negatives that were as likely to be positive by their features",
     preserves="the predicted log odds of the unit, within the caliper",

@@ -9,7 +9,15 @@ import pytest
 
 from regulens.analyses.base import ANALYSES
 from regulens.analyses.per_perturbation import PerPerturbation
-from regulens.analyses.propensity_matched import DESIGNS, MAX_SMD, SPEC, TABLES, features_of
+from regulens.analyses.propensity_matched import (
+    DESIGNS,
+    MAX_SMD,
+    SPEC,
+    TABLES,
+    curved,
+    features_of,
+    features_of_training,
+)
 from regulens.analyses.propensity_sets import Sets, largest_share, overlap_weights, weighted_auroc
 from regulens.nulls.nearest import nearest_negatives
 from regulens.nulls.propensity_matched import propensity_matched
@@ -192,3 +200,55 @@ def test_type_one_error_and_coverage(kind):
     bound = 3 * np.sqrt(0.05 * 0.95 / 120)
     assert (np.array(p, dtype=float) < 0.05).mean(axis=0).max() <= 0.05 + bound
     assert np.mean(inside) >= 0.95 - bound
+
+
+def test_what_a_fold_knows_holds_no_label_of_its_judged_side(outcomes):
+    """Labels of the judged fold turned around change nothing that its model reads; the plain count changes."""
+    inp = outcomes["planted_network"][0]
+    per = PerPerturbation.build(inp, inp.primary)
+    row = per.rows.row()
+    fold = row % 5
+    train = fold != 2
+    edges = per.edges
+    turned = replace(per, edges=replace(edges, label=np.where(train, edges.label, ~edges.label)))
+    mine, other = (features_of_training(inp, p, fold, train) for p in (per, turned))
+    np.testing.assert_array_equal(mine, other)
+    assert (features_of(inp, per)[train, 3] != features_of(inp, turned)[train, 3]).any()
+
+
+def test_a_training_perturbation_does_not_read_its_own_label(outcomes):
+    inp = outcomes["planted_network"][0]
+    per = PerPerturbation.build(inp, inp.primary)
+    row = per.rows.row()
+    fold = row % 5
+    train = fold != 2
+    own = row == 0
+    turned = replace(per, edges=replace(per.edges, label=np.where(own, ~per.edges.label, per.edges.label)))
+    mine, other = (features_of_training(inp, p, fold, train)[own] for p in (per, turned))
+    np.testing.assert_array_equal(mine, other)
+
+
+def test_noise_labels_are_not_predicted_by_their_own_propensity(outcomes):
+    """The propensity of labels that are noise stays at chance; the count over all perturbations is the broken twin."""
+    inp = outcomes["planted_network"][0]
+    per = PerPerturbation.build(inp, inp.primary)
+    row = per.rows.row()
+    fold = row % 5
+    found = {"clean": [], "leaking": []}
+    for seed in range(12):
+        label = np.random.default_rng(seed).random(row.size) < 0.15
+        noise = replace(per, edges=replace(per.edges, label=label))
+        plain = curved(features_of(inp, noise))
+        names = [str(k) for k in range(plain.shape[1])]
+        for name, made in (
+            ("clean", lambda train, n=noise: curved(features_of_training(inp, n, fold, train), train)),
+            ("leaking", None),
+        ):
+            odds = propensity_matched(plain, names, label, fold, of_training=made).log_odds
+            each = [
+                float(auroc(odds[None, row == r], label[row == r])[0]) for r in np.unique(row) if label[row == r].any()
+            ]
+            found[name].append(np.mean(each))
+    clean, leaking = (np.array(found[k]) for k in ("clean", "leaking"))
+    assert abs(clean.mean() - 0.5) < 3 * clean.std(ddof=1) / np.sqrt(clean.size) + 1e-9
+    assert leaking.mean() - 0.5 > 3 * leaking.std(ddof=1) / np.sqrt(leaking.size)
