@@ -197,8 +197,11 @@ def test_a_second_screen_is_seen_by_the_first(study, tmp_path):
     both = plan.with_overrides({"screens": [one, two], "analyses": ["dataset_generalisation"]})
     run = audit(both, out=tmp_path / "out", jobs=1)
     assert {o["reference"] for o in run.record["outcomes"]} == {"tiny-screen", "stricter"}
+    assert run.record["skipped"] == [] and run.tests["p_raw"].notna().any()
     alone = audit(plan.with_overrides({"analyses": ["dataset_generalisation"]}), out=tmp_path / "alone", jobs=1)
-    assert "second screen" in json.dumps(alone.record["skipped"]) or (alone.tests["undefined"] != "").all()
+    (left,) = alone.record["skipped"]
+    assert "needs a second screen" in left["reason"]
+    assert alone.tests["p_raw"].isna().all() and (alone.tests["undefined"] == left["reason"]).all()
 
 
 def test_networks_of_a_second_screen_are_those_of_its_own_perturbations(study, tmp_path, monkeypatch):
